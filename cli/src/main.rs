@@ -1,0 +1,2 @@
+//! The memfs command line.
+fn main() {}

@@ -1,0 +1,224 @@
+//! The one place that names `memmap2`: address space, by the page.
+//!
+//! Owns two things: [`Reservation`], anonymous zeroed memory reserved without commitment, and [`FileMap`], a shared
+//! read-only view of a file. Knows nothing of blocks, classes or extents.
+//!
+//! # Invariants
+//! 1. A page of a `Reservation` that was never written, or that was decommitted since, reads as zeros and is not resident.
+//! 2. A `Zeroed<T>` hands out shared references only; `T: Zeroable` promises that all-zero bytes are a `T` and that a page
+//!    turning to zeros under a shared reference is a value change that `T`'s atomics allow.
+
+use std::{fs::File, io, marker::PhantomData, ops::Range, ptr::NonNull};
+
+/// The granule in which memory becomes resident and is given back.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Rounds up to whole pages; `usize::MAX` stays representable because callers bound their sizes first.
+pub(crate) const fn page_ceil(bytes: usize) -> usize {
+    bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
+}
+
+/// Anonymous memory: address space now, pages when they are touched.
+#[cfg(not(memfs_loom))]
+pub(crate) struct Reservation {
+    map: memmap2::MmapRaw,
+}
+
+#[cfg(not(memfs_loom))]
+impl Reservation {
+    /// Reserves `bytes` (at least a page) of zeroed address space. Costs microseconds at any size.
+    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+        let map = memmap2::MmapOptions::new().len(page_ceil(bytes.max(1))).no_reserve_swap().map_anon()?;
+        Ok(Self { map: map.into() })
+    }
+
+    pub(crate) fn ptr(&self) -> NonNull<u8> {
+        NonNull::new(self.map.as_mut_ptr()).expect("a mapping is never at address zero")
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Gives the pages of `range` back to the system; they read as zeros from then on.
+    ///
+    /// # Safety
+    /// No reference to plain (non-atomic) memory in `range` is alive.
+    pub(crate) unsafe fn decommit(&self, range: Range<usize>) {
+        debug_assert!(range.start % PAGE_BYTES == 0 && range.end % PAGE_BYTES == 0);
+        debug_assert!(range.end <= self.len_bytes());
+        // SAFETY: the range lies in the mapping (caller's slots do); nothing refers to it (caller).
+        let done = unsafe {
+            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+        };
+        debug_assert!(done.is_ok(), "DONTNEED of anonymous memory failed: {done:?}");
+    }
+
+    /// Asks for huge pages, where the system has them; a hint whose refusal changes nothing.
+    pub(crate) fn advise_huge(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise(memmap2::Advice::HugePage);
+    }
+}
+
+/// The same under the model checker, from the heap: small, and zeroed by hand.
+#[cfg(memfs_loom)]
+pub(crate) struct Reservation {
+    bytes: NonNull<u8>,
+    len_bytes: usize,
+}
+
+#[cfg(memfs_loom)]
+impl Reservation {
+    fn layout(len_bytes: usize) -> std::alloc::Layout {
+        std::alloc::Layout::from_size_align(len_bytes, PAGE_BYTES).expect("small under the model")
+    }
+
+    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+        let len_bytes = page_ceil(bytes.max(1));
+        // SAFETY: the layout is not empty.
+        let ptr = unsafe { std::alloc::alloc_zeroed(Self::layout(len_bytes)) };
+        Ok(Self { bytes: NonNull::new(ptr).expect("heap"), len_bytes })
+    }
+
+    pub(crate) fn ptr(&self) -> NonNull<u8> {
+        self.bytes
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    /// # Safety
+    /// As in the ordinary build.
+    pub(crate) unsafe fn decommit(&self, range: Range<usize>) {
+        // SAFETY: in bounds and unreferenced (caller).
+        unsafe { self.bytes.as_ptr().add(range.start).write_bytes(0, range.len()) };
+    }
+
+    pub(crate) fn advise_huge(&self) {}
+}
+
+#[cfg(memfs_loom)]
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { std::alloc::dealloc(self.bytes.as_ptr(), Self::layout(self.len_bytes)) };
+    }
+}
+
+// SAFETY: a reservation is an address range; what is in it is governed by who hands out its parts.
+unsafe impl Send for Reservation {}
+// SAFETY: as above; every method takes `&self` and the system calls behind them are thread-safe.
+unsafe impl Sync for Reservation {}
+
+/// Types for which zeroed memory is a value.
+///
+/// # Safety
+/// All-zero bytes are a valid `T`; every field is atomic, so that shared references see changes through atomics only.
+pub(crate) unsafe trait Zeroable: Send + Sync {
+    /// The zero value, for the model checker, whose atomics are not plain memory.
+    #[cfg(memfs_loom)]
+    fn zeroed() -> Self;
+}
+
+macro_rules! zeroable_atomics {
+    ($($t:ty),*) => {$(
+        // SAFETY: an integer atomic is valid when zero and is its own synchronisation.
+        unsafe impl Zeroable for $t {
+            #[cfg(memfs_loom)]
+            fn zeroed() -> Self { <$t>::new(0) }
+        }
+    )*};
+}
+zeroable_atomics!(crate::sync::AtomicU8, crate::sync::AtomicU32, crate::sync::AtomicU64);
+
+/// A long array of zeroed atomics that costs memory only where it was written.
+pub(crate) struct Zeroed<T> {
+    #[cfg(not(memfs_loom))]
+    pages: Reservation,
+    #[cfg(memfs_loom)]
+    items: Box<[T]>,
+    len: usize,
+    _items: PhantomData<T>,
+}
+
+impl<T: Zeroable> Zeroed<T> {
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(not(memfs_loom))]
+            pages: Reservation::new(len.saturating_mul(size_of::<T>()))?,
+            #[cfg(memfs_loom)]
+            items: (0..len).map(|_| T::zeroed()).collect(),
+            len,
+            _items: PhantomData,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Most memory the array can come to occupy.
+    pub(crate) fn size_bytes(&self) -> usize {
+        page_ceil(self.len * size_of::<T>())
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> &T {
+        assert!(index < self.len, "index {index} of {}", self.len);
+        #[cfg(not(memfs_loom))]
+        // SAFETY: in bounds (asserted); zero bytes are a `T` and all access is atomic (`Zeroable`).
+        unsafe {
+            self.pages.ptr().cast::<T>().add(index).as_ref()
+        }
+        #[cfg(memfs_loom)]
+        &self.items[index]
+    }
+
+    pub(crate) fn advise_huge(&self) {
+        #[cfg(not(memfs_loom))]
+        self.pages.advise_huge();
+    }
+}
+
+impl<T> Drop for Zeroed<T> {
+    fn drop(&mut self) {
+        debug_assert!(!std::mem::needs_drop::<T>() || cfg!(memfs_loom));
+    }
+}
+
+/// A file, mapped shared and read-only. A load past the end of the file, or from a page that the disk cannot give, is a
+/// SIGBUS: callers read through `segment::fault`, which turns it into an error.
+pub(crate) struct FileMap {
+    map: memmap2::MmapRaw,
+}
+
+impl FileMap {
+    pub(crate) fn new(file: &File, len_bytes: usize) -> io::Result<Self> {
+        let map = memmap2::MmapOptions::new().len(len_bytes).map_raw_read_only(file)?;
+        Ok(Self { map })
+    }
+
+    pub(crate) fn ptr(&self) -> *const u8 {
+        self.map.as_ptr()
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Starts reading `range` (rounded out to pages) from disk, without waiting for it.
+    #[cfg(unix)]
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = page_ceil(range.end).min(self.len_bytes());
+        let _ = self.map.advise_range(memmap2::Advice::WillNeed, start, end - start);
+    }
+
+    /// Unmaps what was faulted in, so that it no longer counts as this process's memory; the page cache keeps it.
+    pub(crate) fn drop_resident(&self) {
+        // SAFETY: the mapping is shared and read-only: its pages come back from the file unchanged.
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+}

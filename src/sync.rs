@@ -1,0 +1,26 @@
+//! The one place that names atomics, locks and threads: `std`'s in every ordinary build, loom's under
+//! `--cfg memfs_loom`, so that the model checker runs the very code that ships.
+//!
+//! Invariant: no other module names `std::sync::atomic`, `std::thread` or `loom`.
+
+#[cfg(not(memfs_loom))]
+pub(crate) use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        },
+    },
+    thread,
+};
+
+#[cfg(memfs_loom)]
+pub(crate) use loom::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        },
+    },
+    thread,
+};
