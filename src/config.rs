@@ -287,7 +287,8 @@ impl Builder {
 
 /// The memory this process may use: its cgroup's limit if there is one, else the machine's.
 pub(crate) fn usable_memory_bytes() -> u64 {
-    let mut system = sysinfo::System::new();
+    // Where the system does not say, a figure that every machine has.
+    let Ok(mut system) = sysinfo::System::new() else { return 1 << 30 };
     system.refresh_memory();
     let machine = system.total_memory();
     system.cgroup_limits().map_or(machine, |limits| limits.total_memory.min(machine))
