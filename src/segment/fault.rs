@@ -211,4 +211,146 @@ mod tolerant {
             }
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use std::{
+            fs::File,
+            os::unix::process::ExitStatusExt,
+            process::{Command, ExitStatus},
+        };
+
+        /// Three pages of which the file has lost two.
+        fn cut_file() -> (File, FileMap) {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(3 * PAGE_BYTES as u64).unwrap();
+            let map = FileMap::new(&file, 3 * PAGE_BYTES).unwrap();
+            let bytes: Vec<u8> = (0..3 * PAGE_BYTES).map(pattern).collect();
+            std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+            file.set_len(PAGE_BYTES as u64).unwrap();
+            (file, map)
+        }
+
+        fn pattern(at: usize) -> u8 {
+            (at % 251) as u8 + 1
+        }
+
+        #[test]
+        fn a_copy_ends_where_the_file_does() {
+            let tolerant = loop {
+                // Another test's thread may be just installing.
+                if let Some(tolerant) = Tolerant::get() {
+                    break tolerant;
+                }
+            };
+            let (_file, map) = cut_file();
+            for start in (0..PAGE_BYTES).step_by(509).chain(PAGE_BYTES - 200..PAGE_BYTES + 2) {
+                for len in [0, 1, 15, 63, 64, 65, 200, 1000, 5000] {
+                    let mut dst = vec![0; len];
+                    let unread = tolerant.copy(&map, start, &mut dst);
+                    let there = len.min(PAGE_BYTES.saturating_sub(start));
+                    assert_eq!(unread == 0, there == len, "{len} from {start}");
+                    assert!(len - unread <= there, "{unread} of {len} unread from {start}");
+                    assert!(there - (len - unread) <= 128, "{unread} of {len} unread from {start}");
+                    assert!(
+                        dst[..len - unread].iter().enumerate().all(|(i, byte)| *byte == pattern(start + i))
+                    );
+                }
+            }
+        }
+
+        const CHILD: &str = "MEMFS_TEST_FAULT_CHILD";
+
+        /// Runs `child_meets_a_fault` in a process of its own.
+        fn child(scene: &str) -> ExitStatus {
+            let name = "segment::fault::tolerant::tests::child_meets_a_fault";
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture", "--test-threads=1"])
+                .env(CHILD, scene)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status()
+                .unwrap()
+        }
+
+        extern "C" fn with_info(_: c_int, info: *mut siginfo_t, _: *mut c_void) {
+            // SAFETY: given by the kernel; `_exit` may be called from a handler.
+            unsafe { libc::_exit(if (*info).si_addr().is_null() { 3 } else { 42 }) }
+        }
+
+        extern "C" fn without_info(_: c_int) {
+            // SAFETY: `_exit` may be called from a handler.
+            unsafe { libc::_exit(43) }
+        }
+
+        fn set_handler(handler: libc::sighandler_t, flags: c_int) {
+            // SAFETY: zeros are a `sigaction`; the handlers are the two above.
+            unsafe {
+                let mut action: libc::sigaction = mem::zeroed();
+                (action.sa_sigaction, action.sa_flags) = (handler, flags);
+                assert_eq!(libc::sigaction(libc::SIGBUS, &action, ptr::null_mut()), 0);
+            }
+        }
+
+        /// The child's part: does nothing where it is run as a test.
+        #[test]
+        fn child_meets_a_fault() {
+            let Ok(scene) = std::env::var(CHILD) else { return };
+            let info: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = with_info;
+            let plain: extern "C" fn(c_int) = without_info;
+            match scene.split('.').next().unwrap() {
+                "info" => set_handler(info as usize, libc::SA_SIGINFO),
+                "plain" => set_handler(plain as usize, 0),
+                "default" => set_handler(libc::SIG_DFL, 0),
+                "ignore" => set_handler(libc::SIG_IGN, 0),
+                _ => {}
+            }
+            let tolerant = Tolerant::get().unwrap();
+            let (file, map) = cut_file();
+            let mut dst = vec![0; PAGE_BYTES];
+            assert_eq!(tolerant.copy(&map, PAGE_BYTES, &mut dst), PAGE_BYTES, "our own fault is ours");
+            match scene.split('.').nth(1).unwrap() {
+                // SAFETY: none: this is the fault that is wanted.
+                "load" => _ = unsafe { map.ptr().add(PAGE_BYTES).read_volatile() },
+                // A store by the copy routine to somebody's truncated mapping.
+                "store" => {
+                    file.set_len(3 * PAGE_BYTES as u64).unwrap();
+                    let other = tempfile::tempfile().unwrap();
+                    // SAFETY: a mapping of its own, of which a slice is made that the kernel refuses to be written.
+                    let dst = unsafe {
+                        use std::os::fd::AsRawFd;
+                        let (protect, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+                        let page =
+                            libc::mmap(ptr::null_mut(), PAGE_BYTES, protect, flags, other.as_raw_fd(), 0);
+                        std::slice::from_raw_parts_mut(page.cast::<u8>(), PAGE_BYTES)
+                    };
+                    tolerant.copy(&map, 0, dst);
+                }
+                // SAFETY: sends a signal to itself.
+                "sent" => _ = unsafe { libc::raise(libc::SIGBUS) },
+                _ => {}
+            }
+            // SAFETY: ends this child.
+            unsafe { libc::_exit(7) };
+        }
+
+        #[test]
+        fn foreign_faults_go_to_the_handler_that_was_there() {
+            for (scene, code) in [
+                ("info.load", 42),
+                ("info.store", 42),
+                ("info.none", 7),
+                ("plain.load", 43),
+                ("plain.sent", 43),
+                ("ignore.sent", 7),
+                ("none.none", 7),
+            ] {
+                assert_eq!(child(scene).code(), Some(code), "{scene}");
+            }
+            for scene in ["default.load", "default.sent", "ignore.load", "none.load"] {
+                assert_eq!(child(scene).signal(), Some(libc::SIGBUS), "{scene}");
+            }
+        }
+    }
 }

@@ -62,7 +62,11 @@ impl SegmentHold {
     /// The bytes can be trusted as far as the file: on a disk that fails later, or if the file is truncated behind the
     /// store's back (in temp mode it has no name by which that could be done), a load from the slice is a fault that the
     /// process does not survive. Who cannot accept that reads.
-    pub(crate) fn slice(&self, owner: u64) -> Result<Option<&[u8]>, ReadError> {
+    ///
+    /// # Safety
+    /// The extent was seen to be current after it was held, or it was held by a caller that was protected against its
+    /// death. (In the place of one that was dead a write may be under way, behind the slice.)
+    pub(crate) unsafe fn slice(&self, owner: u64) -> Result<Option<&[u8]>, ReadError> {
         let Some(tolerant) = Tolerant::get() else { return Ok(None) };
         let Some(map) = self.segment.map() else { return Ok(None) };
         let place = self.place();
@@ -84,7 +88,8 @@ impl SegmentHold {
             self.is_verified.store(true, Ordering::Release);
         }
         // SAFETY: in bounds (checked above); the mapping lives as long as the segment, which `self` keeps; nobody writes
-        // there: the space belongs to the record that was verified until the segment is empty, and `self` is a holder.
+        // there: the extent was live when it was held (caller), so its record is complete, and its space is not used
+        // again before the segment is empty, while `self` is a holder.
         Ok(Some(unsafe { std::slice::from_raw_parts(map.ptr().add(start + HEADER_BYTES), place.len_bytes) }))
     }
 

@@ -2,6 +2,5 @@
 
 mod damage;
 mod full;
-mod measure;
 mod recycle;
 mod store;

@@ -1,8 +1,8 @@
 //! Bytes come back as they were written, or not at all.
 
 use super::{
-    super::{ReadError, RealDisk},
-    store::{Store, TestDisk, bytes},
+    super::{ReadError, RealDisk, SegmentHold},
+    store::{Store, TestDisk, bytes, slice},
 };
 use crate::{
     Error,
@@ -47,7 +47,7 @@ fn long_extents_come_back() {
         let extent = store.append(9, len).unwrap();
         store.assert_holds(9, extent);
         let hold = store.segments.hold(extent).unwrap();
-        if let Some(slice) = hold.slice(9).unwrap() {
+        if let Some(slice) = slice(&hold, 9).unwrap() {
             assert!(slice == bytes(9, len));
         }
     }
@@ -72,7 +72,7 @@ fn a_flipped_byte_is_corruption_that_names_the_place() {
             "{error:?}"
         );
         let hold = store.segments.hold(victim).unwrap();
-        assert!(matches!(hold.slice(2), Err(ReadError::Corrupt { .. }) | Ok(None)), "byte {at}");
+        assert!(matches!(slice(&hold, 2), Err(ReadError::Corrupt { .. }) | Ok(None)), "byte {at}");
         file.write_all_at(&byte, at).unwrap();
     }
     store.assert_holds(2, victim);
@@ -99,14 +99,14 @@ fn a_truncated_file_is_an_error_and_no_signal() {
     let store = Store::new(disk.clone(), 64 << 10, CHUNK, None);
     let extents: Vec<_> = (0..12).map(|owner| store.append(owner, CHUNK).unwrap()).collect();
     let held: Vec<_> = extents.iter().map(|extent| store.segments.hold(*extent).unwrap()).collect();
-    assert!(held[11].slice(11).unwrap().is_none_or(|slice| slice == bytes(11, CHUNK)));
+    assert!(slice(&held[11], 11).unwrap().is_none_or(|slice| slice == bytes(11, CHUNK)));
     disk.files.lock().unwrap()[0].set_len(20 << 10).unwrap();
     for (owner, extent) in extents.iter().enumerate().take(11) {
         let hold = store.segments.hold(*extent).unwrap();
         let whole = store.segments.location(*extent).1 + 32 + CHUNK as u64 <= 20 << 10;
         let mut dst = [0; CHUNK];
         let read = store.segments.read(*extent, owner as u64, &mut dst);
-        let slice = hold.slice(owner as u64);
+        let slice = slice(&hold, owner as u64);
         if whole {
             read.unwrap();
             assert!(slice.unwrap().is_none_or(|slice| slice == bytes(owner as u64, CHUNK)));
@@ -132,11 +132,11 @@ fn held_bytes_outlive_their_extent_and_their_store() {
         store.kill(extent);
     }
     assert!(store.segments.stats().compactions > 50);
-    let check = |hold: &super::super::SegmentHold| {
+    let check = |hold: &SegmentHold| {
         let mut dst = [0; 3000];
         hold.read(7, &mut dst).unwrap();
         assert!(dst[..] == bytes(7, 3000));
-        assert!(hold.slice(7).unwrap().is_none_or(|slice| slice == bytes(7, 3000)));
+        assert!(slice(hold, 7).unwrap().is_none_or(|slice| slice == bytes(7, 3000)));
     };
     check(&hold);
     drop(store);
@@ -157,8 +157,8 @@ fn slices_keep_the_resident_mappings_bounded() {
         .iter()
         .enumerate()
         .filter_map(|(owner, hold)| {
-            hold.slice(owner as u64).unwrap()?;
-            Some(resident_bytes_of_the_mapping(hold.slice(owner as u64).unwrap().unwrap().as_ptr() as usize))
+            slice(hold, owner as u64).unwrap()?;
+            Some(resident_bytes_of_the_mapping(slice(hold, owner as u64).unwrap().unwrap().as_ptr() as usize))
         })
         .max();
     if let Some(most) = most {

@@ -1,6 +1,6 @@
 //! Limits, full disks and failing ones: errors come back, and nothing else breaks.
 
-use super::store::{Store, TestDisk};
+use super::store::{Store, TestDisk, slice};
 use crate::{Error, sync::Ordering, sync::thread};
 use std::os::unix::fs::MetadataExt;
 
@@ -101,7 +101,7 @@ fn exercise(store: &Store) -> u32 {
         }
         let hold = store.segments.hold(*extent).unwrap();
         // A mapping that cannot be had leaves reading.
-        hold.slice(*owner).unwrap();
+        slice(&hold, *owner).unwrap();
     }
     for (_, extent) in stored {
         store.kill(extent);

@@ -1,7 +1,7 @@
 //! A store to test, over a disk that can be told to fail; and what it keeps as long as nothing fails.
 
 use super::super::{
-    Disk, DiskFile, ExtentRef, SegmentConfig, Segments, StorageKind,
+    Disk, DiskFile, ExtentRef, ReadError, SegmentConfig, SegmentHold, Segments, StorageKind,
     io::{RealDisk, RealFile},
 };
 use crate::{
@@ -185,6 +185,12 @@ impl Drop for Store {
             assert_eq!(std::fs::read_dir(self.home.path()).unwrap().count(), 0, "something was left behind");
         }
     }
+}
+
+/// The slice of an extent that was live when it was held: all that the tests ask for are.
+pub(super) fn slice(hold: &SegmentHold, owner: u64) -> Result<Option<&[u8]>, ReadError> {
+    // SAFETY: as said above.
+    unsafe { hold.slice(owner) }
 }
 
 /// The bytes that an owner's record of this length has in all tests.
