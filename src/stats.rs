@@ -24,6 +24,15 @@ impl Tally {
     }
 }
 
+/// How many operations of a thread go by for one that is timed.
+const SAMPLE_EVERY: u64 = 32;
+
+/// Whether the `n`-th operation of a kind is one of those that are timed: the first is.
+#[inline]
+pub(crate) fn is_sampled(n: u64) -> bool {
+    n % SAMPLE_EVERY == 1
+}
+
 /// A level that one thread moves up and down and any thread reads; only the sum over threads has a meaning.
 #[derive(Default)]
 pub(crate) struct Level(AtomicI64);

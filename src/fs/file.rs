@@ -87,6 +87,11 @@ impl File {
     /// [`Error::StorageFull`], [`Error::MemoryLimit`] for a locked file, [`Error::InvalidArgument`] beyond 2^63 - 1 bytes or if
     /// not opened for writing, [`Error::Closed`].
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
+        self.put(data, offset).map(|_| data.len())
+    }
+
+    /// Writes at `offset`, or at the end if opened to append; where the data ends.
+    fn put(&self, data: &[u8], offset: u64) -> Result<u64> {
         let change =
             if self.options.append { Change::Append { data } } else { Change::WriteAt { data, offset } };
         self.writing(|core, local| core.update(local, self.at(), change))
@@ -137,9 +142,8 @@ impl Read for File {
 impl Write for File {
     /// Writes all of `data` at the position, or at the end if opened to append.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let n = self.write_at(data, self.position)?;
-        self.position = if self.options.append { self.len()? } else { self.position + n as u64 };
-        Ok(n)
+        self.position = self.put(data, self.position)?;
+        Ok(data.len())
     }
 
     /// Nothing is buffered here.

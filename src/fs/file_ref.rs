@@ -30,7 +30,7 @@ pub struct FileRef {
 enum Repr {
     Empty,
     Block(HeldBlock),
-    Piece(Arc<OnePiece>),
+    Other(Arc<KeptChunk>),
     Long(Arc<Long>),
 }
 
@@ -51,7 +51,7 @@ impl FileRef {
         let repr = match keep {
             Keep::Empty => Repr::Empty,
             Keep::Block(block) => Repr::Block(block),
-            Keep::Piece(piece) => Repr::Piece(Arc::new(piece)),
+            Keep::Other(kept) => Repr::Other(Arc::new(kept)),
             Keep::Chunks { len, chunk_bytes, chunks } => Repr::Long(Arc::new(Long {
                 len,
                 chunk_bytes,
@@ -69,7 +69,7 @@ impl FileRef {
         match &self.repr {
             Repr::Empty => 0,
             Repr::Block(block) => block.bytes().len(),
-            Repr::Piece(piece) => piece.bytes().len(),
+            Repr::Other(kept) => kept.bytes().len(),
             Repr::Long(long) => long.len as usize,
         }
     }
@@ -85,7 +85,7 @@ impl FileRef {
         let (simple, long) = match &self.repr {
             Repr::Empty => (None, None),
             Repr::Block(block) => (Some(block.bytes()), None),
-            Repr::Piece(piece) => (Some(piece.bytes()), None),
+            Repr::Other(kept) => (Some(kept.bytes()), None),
             Repr::Long(long) => (None, Some(LongChunks { at: 0, long, next: 0 })),
         };
         simple.into_iter().chain(long.into_iter().flatten())
@@ -100,7 +100,7 @@ impl FileRef {
         match &self.repr {
             Repr::Empty => Ok(&[]),
             Repr::Block(block) => Ok(block.bytes()),
-            Repr::Piece(piece) => Ok(piece.bytes()),
+            Repr::Other(kept) => Ok(kept.bytes()),
             Repr::Long(long) => {
                 if let Some(piece) = long.whole.get() {
                     return Ok(piece.bytes());

@@ -8,7 +8,7 @@ use crate::{
     config::{Builder, Config, Priority, StorageMode},
     error::{Error, Result},
     segment::DirLock,
-    stats::Stats,
+    stats::{Stats, is_sampled},
     sync::Mutex,
     tier::{At, Change, Core, GcReport, Local, Metadata, Naming, Opening, default_dir, root_stays},
 };
@@ -153,8 +153,7 @@ impl MemFs {
     ) -> Result<R> {
         let local = core.local();
         core.check_open()?;
-        local.counters.reads.add(1);
-        if !local.sampled() {
+        if !is_sampled(local.counters.reads.add(1)) {
             return read(core, &local);
         }
         let started = Instant::now();
@@ -170,8 +169,7 @@ impl MemFs {
     ) -> Result<R> {
         let local = core.local();
         core.check_open()?;
-        local.counters.writes.add(1);
-        if !local.sampled() {
+        if !is_sampled(local.counters.writes.add(1)) {
             return write(core, &local);
         }
         let started = Instant::now();
@@ -292,7 +290,7 @@ impl MemFs {
     pub fn write_at(&self, path: impl AsRef<str>, data: &[u8], offset: u64) -> Result<usize> {
         let path = path.as_ref();
         let result = Self::timed_write(self.core(), |core, local| {
-            core.update(local, At::Path(path), Change::WriteAt { data, offset })
+            core.update(local, At::Path(path), Change::WriteAt { data, offset }).map(|_| data.len())
         });
         self.noted("write_at", About { path, bytes: Some(data.len()), ..About::default() }, result)
     }

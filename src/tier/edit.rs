@@ -79,6 +79,12 @@ struct Plan<'d> {
     new_len: u64,
 }
 
+impl Plan<'_> {
+    fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
 impl<'d> Change<'d> {
     fn on(self, len: u64) -> Option<Plan<'d>> {
         let (data, offset) = match self {
@@ -125,7 +131,7 @@ impl Core {
         }
         let mut bytes = vec![0; len];
         fill(&mut bytes)?;
-        Ok(staged(Word::disk(self.ground.segments.append(super::ground::OWNER, &bytes)?)))
+        Ok(staged(Word::disk(self.store(local, &bytes)?)))
     }
 
     /// Stages a whole content: one word, or a tree with its chunks.
@@ -329,8 +335,8 @@ impl Core {
         }
     }
 
-    /// Makes a part of a file new, in one instant; how many bytes of data went in.
-    pub(crate) fn update(&self, local: &Local, at: At<'_>, change: Change<'_>) -> Result<usize> {
+    /// Makes a part of a file new, in one instant; where the data ends in it.
+    pub(crate) fn update(&self, local: &Local, at: At<'_>, change: Change<'_>) -> Result<u64> {
         loop {
             self.check_open()?;
             let guard = local.pin();
@@ -348,11 +354,11 @@ impl Core {
                 _ => plan.data.is_empty(),
             };
             if unchanged && spot.still(self) {
-                return Ok(0);
+                return Ok(plan.offset);
             }
             let tree = matches!(word.content(), Content::Tree(_));
             if !tree && self.append_in_place(local, &guard, &spot, word, &plan) {
-                return Ok(plan.data.len());
+                return Ok(plan.end());
             }
             let priority = heat::priority(spot.node);
             let base = Base { word, len, priority };
@@ -367,7 +373,7 @@ impl Core {
                 self.update_single(local, at, &base, &held, plan)?
             };
             if done {
-                return Ok(plan.data.len());
+                return Ok(plan.end());
             }
         }
     }
@@ -424,8 +430,7 @@ impl Core {
         plan: Plan<'_>,
     ) -> Result<bool> {
         let new_len = plan.new_len as usize;
-        let appends =
-            !plan.data.is_empty() && plan.offset > 0 && plan.offset + plan.data.len() as u64 == plan.new_len;
+        let appends = !plan.data.is_empty() && plan.offset > 0 && plan.end() == plan.new_len;
         let staged = self
             .stage(local, base.priority, new_len, self.roomy(new_len, appends), |to| {
                 self.compose(held, plan.offset as usize, plan.data, to)
@@ -486,7 +491,7 @@ impl Core {
         touched: Vec<Touched<'_>>,
     ) -> Result<bool> {
         let mut staged = Vec::with_capacity(touched.len());
-        for part in &touched {
+        for part in touched.iter().filter(|part| part.changes) {
             let new_len = part.new_len;
             let appends =
                 part.old != Word::EMPTY && !part.data.is_empty() && part.at + part.data.len() == new_len;
@@ -501,8 +506,12 @@ impl Core {
         let spot = self.resolve(at, &guard)?;
         let now = spot.word();
         let Some(new_len) = self.still_applies(now, base, &touched, change, &guard) else { return Ok(false) };
-        let mut changes: Vec<(u64, Word)> =
-            touched.iter().zip(&staged).map(|(part, staged)| (part.chunk, staged.word)).collect();
+        let mut changes: Vec<(u64, Word)> = touched
+            .iter()
+            .filter(|part| part.changes)
+            .zip(&staged)
+            .map(|(part, staged)| (part.chunk, staged.word))
+            .collect();
         // SAFETY: loaded under the guard.
         let tree = match now.content() {
             Content::Tree(tree) => Some(unsafe { Tree::deref(tree) }),
@@ -555,17 +564,17 @@ impl Core {
         let Base { word, len, .. } = *base;
         let chunk_bytes = self.config.chunk_bytes as u64;
         let chunks = if !plan.data.is_empty() {
-            plan.offset / chunk_bytes..(plan.offset + plan.data.len() as u64).div_ceil(chunk_bytes)
+            plan.offset / chunk_bytes..plan.end().div_ceil(chunk_bytes)
         } else if plan.new_len < len && !plan.new_len.is_multiple_of(chunk_bytes) {
             plan.new_len / chunk_bytes..plan.new_len / chunk_bytes + 1
         } else {
             0..0
         };
         chunks
-            .filter_map(|chunk| {
+            .map(|chunk| {
                 let start = chunk * chunk_bytes;
                 let from = plan.offset.max(start);
-                let to = (plan.offset + plan.data.len() as u64).min(start + chunk_bytes);
+                let to = plan.end().min(start + chunk_bytes);
                 let data = match plan.data.is_empty() {
                     true => &plan.data[..0],
                     false => &plan.data[(from - plan.offset) as usize..(to - plan.offset) as usize],
@@ -574,15 +583,14 @@ impl Core {
                 let old = self.chunk_word(word, chunk, guard);
                 let old_len = self.ground.len_of(old, guard).unwrap_or(0) as usize;
                 let new_len = if data.is_empty() { old_len.min(at) } else { old_len.max(at + data.len()) };
-                if data.is_empty() && new_len == old_len {
-                    return None; // truncation in a part that reads as zeros anyway
-                }
+                // A truncation in a part that reads as zeros anyway changes nothing, provided that it stays so.
+                let changes = !data.is_empty() || new_len != old_len;
                 let covered = at == 0 && data.len() >= old_len;
                 // SAFETY: loaded under the guard.
                 let held = unsafe { self.ground.hold(local, old, guard) };
                 let held_bytes = if covered { Held::Nothing } else { held };
                 let whole = at == 0 && data.len() as u64 == chunk_bytes;
-                Some(Touched { chunk, at, data, new_len, old, held: held_bytes, whole })
+                Touched { chunk, at, data, new_len, old, held: held_bytes, whole, changes }
             })
             .collect()
     }
@@ -655,6 +663,8 @@ struct Touched<'d> {
     held: Held,
     /// The data is the whole chunk: whatever it was is of no account.
     whole: bool,
+    /// Whether it becomes another; else it must only stay what it is.
+    changes: bool,
 }
 
 fn too_long(at: At<'_>, change: Change<'_>) -> Error {

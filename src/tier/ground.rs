@@ -27,15 +27,12 @@ pub(crate) struct Ground {
     pub(crate) segments: Segments,
     /// Bytes that were retired and are free now, striped: destructors run on whatever thread collects.
     reclaimed: [CachePadded<AtomicU64>; STRIPES],
-    /// A thread flushes its garbage when this much of it waits.
-    flush_bytes: u64,
 }
 
 impl Ground {
     pub(crate) fn new(arena: Arc<Arena>, segments: Segments) -> Self {
-        let flush_bytes = (arena.budget().limit() / 128).clamp(16 << 10, 512 << 10);
         let reclaimed = std::array::from_fn(|_| CachePadded::new(AtomicU64::new(0)));
-        Self { arena, segments, reclaimed, flush_bytes }
+        Self { arena, segments, reclaimed }
     }
 
     /// Bytes of files in a word; `None` if the file is gone.
@@ -120,7 +117,7 @@ impl Ground {
                 self.retire_extent(guard, extent);
             }
         }
-        if local.retire_bytes(bytes, self.flush_bytes) {
+        if local.retire_bytes(bytes) {
             guard.flush();
         }
     }
@@ -153,7 +150,7 @@ impl Ground {
                 this.reclaimed_one(bytes, bytes);
             });
         }
-        if local.retire_bytes(bytes, self.flush_bytes) {
+        if local.retire_bytes(bytes) {
             guard.flush();
         }
     }

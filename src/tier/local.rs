@@ -10,7 +10,7 @@ use crate::{
     arena::{Arena, Magazine, PoolMagazine},
     epoch::{Collector, Guard, Handle},
     stats::Counters,
-    sync::{Arc, AtomicBool, AtomicPtr, Ordering::*},
+    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, Ordering::*},
 };
 use std::{cell::Cell, ptr};
 
@@ -29,7 +29,8 @@ pub(crate) struct Local {
     pub(crate) counters: Counters,
     lease: std::sync::Arc<Lease>,
     random: Cell<u64>,
-    operations: Cell<u32>,
+    /// How many locals the registry has.
+    threads: Arc<AtomicU64>,
     /// Retired since the last flush, in bytes.
     retired: Cell<u64>,
     /// Requests and performed increments since the last report to the scorer.
@@ -37,8 +38,8 @@ pub(crate) struct Local {
     increments: Cell<u32>,
 }
 
-/// How many operations go by for one that is timed.
-const SAMPLE_EVERY: u32 = 32;
+/// A thread flushes its garbage when this much of it waits, whatever its share.
+const FLUSH_BYTES: u64 = 256 << 10;
 /// How many requests a thread gathers before it tells the scorer.
 pub(crate) const REQUEST_BATCH: u32 = 64;
 
@@ -67,18 +68,14 @@ impl Local {
         x
     }
 
-    /// Whether this operation is one of those that are timed.
-    #[inline]
-    pub(crate) fn sampled(&self) -> bool {
-        let n = self.operations.get().wrapping_add(1);
-        self.operations.set(n);
-        n.is_multiple_of(SAMPLE_EVERY)
-    }
-
-    /// Adds to what was retired; true when so much waits that it should be flushed.
-    pub(crate) fn retire_bytes(&self, bytes: u64, bound: u64) -> bool {
+    /// Adds to what was retired; true when so much waits with this thread that it should be flushed. A thread that goes idle
+    /// keeps what it did not flush, so the bound is a share: of a 64th of the limit, among all threads.
+    pub(crate) fn retire_bytes(&self, bytes: u64) -> bool {
         self.counters.retired_bytes.add(bytes);
         let sum = self.retired.get() + bytes;
+        // Relaxed: how many threads there are is a matter of tuning.
+        let share = self.lease.arena.budget().limit() / 64 / self.threads.load(Relaxed).max(1);
+        let bound = share.min(FLUSH_BYTES);
         self.retired.set(if sum >= bound { 0 } else { sum });
         sum >= bound
     }
@@ -102,6 +99,7 @@ impl Local {
 /// All the locals of one store: a list that only grows, and no longer than the threads that ever used the store at once.
 pub(crate) struct Registry {
     head: AtomicPtr<Local>,
+    threads: Arc<AtomicU64>,
 }
 
 // SAFETY: what is !Send and !Sync in a local is touched by its one owner only (invariant 1); others read its counters.
@@ -111,7 +109,7 @@ unsafe impl Sync for Registry {}
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()) }
+        Self { head: AtomicPtr::new(ptr::null_mut()), threads: Arc::new(AtomicU64::new(0)) }
     }
 
     /// A local for the calling thread; lock-free.
@@ -132,12 +130,13 @@ impl Registry {
             nodes: PoolMagazine::new(),
             counters: Counters::default(),
             lease: std::sync::Arc::new(Lease { arena: arena.clone() }),
+            threads: self.threads.clone(),
             random: Cell::new(0),
-            operations: Cell::new(0),
             retired: Cell::new(0),
             requests: Cell::new(0),
             increments: Cell::new(0),
         }));
+        self.threads.fetch_add(1, Relaxed);
         // SAFETY: just made, shared by nobody until the exchange below; a non-zero seed from its own address.
         unsafe { (*new).random.set((new as u64) | 1) };
         loop {

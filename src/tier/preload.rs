@@ -121,7 +121,7 @@ impl Core {
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(()) };
         let now = Word::from_bits(slot.load(Acquire));
-        if now.value() != word || now.is_frozen() && place.chunk.is_some() {
+        if now.value() != word || place.is_frozen(now) {
             return Ok(());
         }
         // SAFETY: loaded under the guard.

@@ -17,7 +17,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
-    map::{Reservation, page_ceil},
+    map::{PAGE_BYTES, Reservation, page_ceil},
     segment::SegmentHold,
     sync::{Arc, Ordering::*},
 };
@@ -48,6 +48,9 @@ impl Version {
 pub(crate) struct OnePiece {
     memory: Reservation,
     len: usize,
+    /// The end of the last page that was written; holes are passed over, and neither touched nor charged.
+    touched_end: usize,
+    charged: u64,
     budget: Arc<Budget>,
 }
 
@@ -60,7 +63,7 @@ impl OnePiece {
 
 impl Drop for OnePiece {
     fn drop(&mut self) {
-        self.budget.refund(page_ceil(self.len) as u64);
+        self.budget.refund(self.charged);
     }
 }
 
@@ -167,14 +170,15 @@ impl Core {
         }
     }
 
-    /// Walks the pieces of a version within `bytes`, in order: `piece(offset, Some(bytes))`, or `None` and a length for zeros.
+    /// Walks the pieces of a version within `bytes`, in order, holes left out, until `piece(offset, bytes)` says stop. Each is
+    /// let go before the next is loaded.
     fn for_each_piece(
         &self,
         local: &Local,
         at: At<'_>,
         version: Version,
         bytes: Range<u64>,
-        mut piece: impl FnMut(u64, &[u8]),
+        mut piece: impl FnMut(u64, &[u8]) -> bool,
     ) -> Result<()> {
         let chunk_bytes = self.config.chunk_bytes as u64;
         let single = version.single;
@@ -183,22 +187,23 @@ impl Core {
             let base = if single { 0 } else { chunk * chunk_bytes };
             let from = bytes.start.max(base);
             let to = bytes.end.min(version.len).min(base + loaded.len() as u64);
-            if from < to {
-                piece(from, &loaded[(from - base) as usize..(to - base) as usize]);
+            if from < to && !piece(from, &loaded[(from - base) as usize..(to - base) as usize]) {
+                break;
             }
         }
         Ok(())
     }
 
-    /// A version in one piece, charged; `MemoryLimit` if it cannot fit.
+    /// A version in one piece, charged as it grows: what was copied can leave RAM while the rest is still to come, so that a
+    /// file as long as the limit allows can be built. `MemoryLimit` if it cannot.
     pub(crate) fn one_piece(&self, local: &Local, at: At<'_>, version: Version) -> Result<OnePiece> {
-        let piece = self.new_piece(local, &Core::name_of(at), version.len)?;
-        let start = piece.memory.ptr().as_ptr();
+        let mut piece = self.new_piece(&Core::name_of(at), version.len)?;
+        let mut grown = Ok(());
         self.for_each_piece(local, at, version, 0..u64::MAX, |offset, bytes| {
-            debug_assert!(offset as usize + bytes.len() <= piece.len);
-            // SAFETY: a piece lies within the version's length; the reservation is not shared yet. Holes stay zero.
-            unsafe { start.add(offset as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            grown = self.grow_piece(local, &mut piece, offset as usize, bytes);
+            grown.is_ok()
         })?;
+        grown.map_err(|error| error.about(&Core::name_of(at)))?;
         Ok(piece)
     }
 
@@ -216,6 +221,7 @@ impl Core {
         self.for_each_piece(local, at, version, 0..u64::MAX, |offset, bytes| {
             out.resize(offset as usize, 0);
             out.extend_from_slice(bytes);
+            true
         })?;
         out.resize(len as usize, 0);
         Ok(out)
@@ -270,6 +276,7 @@ impl Core {
             buf[filled..from].fill(0);
             buf[from..from + bytes.len()].copy_from_slice(bytes);
             filled = from + bytes.len();
+            true
         })?;
         buf[filled..].fill(0);
         Ok(n)
@@ -300,10 +307,12 @@ impl Core {
             if version.parts.is_empty() {
                 return Ok(Keep::Empty);
             }
-            return match self.load_single(local, at, version)? {
-                Loaded::Block(block) => Ok(Keep::Block(block)),
-                Loaded::Copy(bytes) => self.keep_piece(local, at, &bytes).map(Keep::Piece),
-            };
+            let priority = version.priority;
+            let (_, word, held) = version.parts.into_iter().next().expect("checked above");
+            return Ok(match self.keep_one(local, at, None, word, held, priority)? {
+                KeptChunk::Block(block) => Keep::Block(block),
+                other => Keep::Other(other),
+            });
         }
     }
 
@@ -314,63 +323,105 @@ impl Core {
         len: u64,
         pieces: impl Iterator<Item = &'b [u8]>,
     ) -> Result<OnePiece> {
-        let piece = self.new_piece(local, "", len)?;
+        let mut piece = self.new_piece("", len)?;
         let mut at = 0;
         for bytes in pieces {
-            assert!(at + bytes.len() <= piece.len, "more than the {len} bytes that were announced");
-            // SAFETY: in bounds (asserted); not shared yet.
-            unsafe {
-                piece.memory.ptr().as_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            }
+            self.grow_piece(local, &mut piece, at, bytes)?;
             at += bytes.len();
         }
         Ok(piece)
     }
 
-    /// Charged zeroed memory for `len` bytes.
-    fn new_piece(&self, local: &Local, path: &str, len: u64) -> Result<OnePiece> {
-        let charge = len.next_multiple_of(crate::map::PAGE_BYTES as u64);
-        if len > self.config.memory_limit_bytes || !self.charge(local, charge) {
+    /// Address space for `len` bytes; nothing of it is charged or touched yet.
+    fn new_piece(&self, path: &str, len: u64) -> Result<OnePiece> {
+        if len > self.config.memory_limit_bytes {
             return Err(self.memory_limit(path, len));
         }
-        let budget = self.ground.arena.budget().clone();
-        match Reservation::new(len as usize) {
-            Ok(memory) => Ok(OnePiece { memory, len: len as usize, budget }),
-            Err(source) => {
-                budget.refund(charge);
-                Err(Error::io(path, "reserving memory", source))
-            }
-        }
+        let memory =
+            Reservation::new(len as usize).map_err(|source| Error::io(path, "reserving memory", source))?;
+        Ok(OnePiece {
+            memory,
+            len: len as usize,
+            touched_end: 0,
+            charged: 0,
+            budget: self.ground.arena.budget().clone(),
+        })
     }
 
-    /// Keeps bytes that RAM had no room for as a content: as a piece of its own, for which room is made.
-    fn keep_piece(&self, local: &Local, at: At<'_>, bytes: &[u8]) -> Result<OnePiece> {
-        self.piece_of(local, bytes.len() as u64, std::iter::once(bytes))
-            .map_err(|error| error.about(&Core::name_of(at)))
+    /// Writes `bytes` into a piece at `offset`, charging for the pages they are the first to touch.
+    fn grow_piece(&self, local: &Local, piece: &mut OnePiece, offset: usize, bytes: &[u8]) -> Result<()> {
+        let end = offset.checked_add(bytes.len()).filter(|end| *end <= piece.len);
+        let end = end.expect("no more bytes than were announced");
+        // The first page may be the last one of the bytes before, and is charged then.
+        let untouched = (offset / PAGE_BYTES * PAGE_BYTES).max(piece.touched_end);
+        let charge = page_ceil(end).saturating_sub(untouched) as u64;
+        if !self.charge(local, charge) {
+            return Err(self.memory_limit("", piece.len as u64));
+        }
+        piece.charged += charge;
+        piece.touched_end = page_ceil(end);
+        let start = piece.memory.ptr().as_ptr();
+        // SAFETY: in bounds (checked above); the piece is not shared yet. Holes stay zero.
+        unsafe { start.add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
     }
 
     /// Keeps a chunk where it lies on disk, verified; where that is no memory, as a piece.
     fn keep_mapped(&self, local: &Local, at: At<'_>, hold: SegmentHold) -> Result<KeptChunk> {
         let report = |error| self.ground.segments.report(error).about(&Core::name_of(at));
-        if hold.slice(OWNER).map_err(report)?.is_some() {
+        // SAFETY: extents are held while pinned and in a word (`Ground::hold`), or before they are killed (`banish`).
+        if unsafe { hold.slice(OWNER) }.map_err(report)?.is_some() {
             return Ok(KeptChunk::Mapped(hold));
         }
         let mut bytes = vec![0; hold.len()];
         self.ground.read_extent(&hold, &mut bytes).map_err(|error| error.about(&Core::name_of(at)))?;
-        self.keep_piece(local, at, &bytes).map(KeptChunk::Piece)
+        let piece = self.piece_of(local, bytes.len() as u64, std::iter::once(&bytes[..]));
+        piece.map(KeptChunk::Piece).map_err(|error| error.about(&Core::name_of(at)))
     }
 
-    /// Keeps the chunks of a long file, each as it can be had: in RAM, or, beyond the limit, verified on disk.
+    /// Keeps one content: in RAM, or, where RAM has no room for it, on disk.
+    fn keep_one(
+        &self,
+        local: &Local,
+        at: At<'_>,
+        chunk: Option<u64>,
+        word: Word,
+        held: Held,
+        priority: Priority,
+    ) -> Result<KeptChunk> {
+        match held {
+            Held::Block(block) => Ok(KeptChunk::Block(block)),
+            Held::Extent(hold) => match self.swap_in(local, at, chunk, word, hold, priority)? {
+                Ok(block) => Ok(KeptChunk::Block(block)),
+                Err(hold) => self.keep_mapped(local, at, hold),
+            },
+            Held::Nothing => unreachable!("holes are not held"),
+        }
+    }
+
+    /// Puts held bytes on disk, for their holder alone: the extent lives as long as the hold.
+    fn banish(&self, local: &Local, at: At<'_>, block: &HeldBlock) -> Result<SegmentHold> {
+        let extent = self.store(local, block.bytes()).map_err(|error| error.about(&Core::name_of(at)))?;
+        let hold = self.ground.segments.hold(extent);
+        // SAFETY: published nowhere; who holds its segment can read on.
+        unsafe { self.ground.segments.kill(extent) };
+        Ok(hold.expect("an extent not yet killed is live"))
+    }
+
+    /// Keeps the chunks of a long file: in RAM, or, of a file that would take more than half of it, verified on disk, so that
+    /// there is room to build it in one piece.
     fn keep_chunks(&self, local: &Local, at: At<'_>, version: Version) -> Result<Keep> {
         let mut chunks = Vec::with_capacity(version.parts.len());
         let fits = version.len <= self.config.memory_limit_bytes / 2;
         for (chunk, word, held) in version.parts {
             let kept = match held {
-                Held::Extent(hold) if !fits => self.keep_mapped(local, at, hold)?,
-                held => match self.load(local, at, Some(chunk), word, held, version.priority)? {
-                    Loaded::Block(block) => KeptChunk::Block(block),
-                    Loaded::Copy(bytes) => KeptChunk::Piece(self.keep_piece(local, at, &bytes)?),
-                },
+                held if fits => self.keep_one(local, at, Some(chunk), word, held, version.priority)?,
+                Held::Extent(hold) => self.keep_mapped(local, at, hold)?,
+                Held::Block(block) => {
+                    let hold = self.banish(local, at, &block)?;
+                    self.keep_mapped(local, at, hold)?
+                }
+                Held::Nothing => continue,
             };
             chunks.push((chunk, kept));
         }
@@ -383,8 +434,8 @@ pub(crate) enum Keep {
     Empty,
     /// One content, where it lies.
     Block(HeldBlock),
-    /// A copy of its own, charged.
-    Piece(OnePiece),
+    /// One content that RAM has no room for.
+    Other(KeptChunk),
     /// A long file's chunks, holes left out.
     Chunks {
         len: u64,
@@ -407,7 +458,8 @@ impl KeptChunk {
             KeptChunk::Block(block) => block.bytes(),
             KeptChunk::Piece(piece) => piece.bytes(),
             KeptChunk::Mapped(hold) => {
-                let bytes = hold.slice(OWNER).ok().flatten();
+                // SAFETY: kept by `keep_mapped` only, for the reason given there.
+                let bytes = unsafe { hold.slice(OWNER) }.ok().flatten();
                 bytes.expect("a slice that was had once can be had again")
             }
         }

@@ -21,10 +21,10 @@ use crate::{
 
 /// Nodes the hand looks at for one victim, at most.
 const LOOKS: u32 = 1024;
-/// Chunks of one long file it looks at.
-const CHUNK_LOOKS: u64 = 128;
 /// Searches for a file of the first band that may fail in a row before the hand stops going out of its way for one.
 const LOW_SEARCHES: u32 = 64;
+/// Without workers, one in so many rounds of making room does the upkeep, too.
+const UPKEEP_EVERY: u64 = 64;
 /// Rounds of making room before an allocation gives up.
 const ROUNDS: usize = 8;
 
@@ -99,6 +99,10 @@ impl Core {
 
     /// One round of making room for `bytes`: true if something was freed or is about to be.
     pub(crate) fn make_room(&self, local: &Local, bytes: u64, up_to: Band) -> bool {
+        // Without workers, upkeep is for who has to make room anyway, now and then.
+        if self.config.worker_threads == 0 && local.random().is_multiple_of(UPKEEP_EVERY) {
+            self.upkeep(local);
+        }
         let trimmed = self.ground.arena.trim(bytes) + self.index.trim(bytes, &local.pin());
         if trimmed >= bytes {
             return true;
@@ -231,9 +235,7 @@ impl Core {
         let (mut found, mut frozen) = (None, None);
         let start = local.random() % chunks;
         for range in [start..chunks, 0..start] {
-            let mut looks = 0;
             tree.visit(range, |chunk, slot| {
-                looks += 1;
                 let word = Word::from_bits(slot.load(Acquire));
                 if matches!(word.content(), Content::Ram(_)) {
                     if word.is_frozen() {
@@ -242,7 +244,7 @@ impl Core {
                         found = Some((Some(chunk), word));
                     }
                 }
-                found.is_none() && looks < CHUNK_LOOKS
+                found.is_none()
             });
             if found.is_some() {
                 break;

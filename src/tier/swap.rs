@@ -8,7 +8,7 @@
 
 use super::{
     core::{At, Core, exchange},
-    ground::{Held, HeldBlock, OWNER},
+    ground::{Held, HeldBlock},
     heat,
     local::Local,
     tree::{NoMemory, Tree, TreeMemory, rebuild},
@@ -31,6 +31,14 @@ pub(crate) struct Place {
     pub(crate) id: NodeId,
     /// The chunk, in a long file.
     pub(crate) chunk: Option<u64>,
+}
+
+impl Place {
+    /// Whether `word`, loaded from here, is a slot's that nobody may exchange any more. (The bit that says so is part of the
+    /// binding count in a word that is not a slot's.)
+    pub(crate) fn is_frozen(self, word: Word) -> bool {
+        self.chunk.is_some() && word.is_frozen()
+    }
 }
 
 /// The bytes of one content, in RAM for as long as this lives.
@@ -138,7 +146,7 @@ impl Core {
         // SAFETY: `word` is in the slot, loaded under the guard.
         let held = unsafe { HeldBlock::share(local, block) };
         drop(guard);
-        let extent = self.ground.segments.append(OWNER, held.bytes())?;
+        let extent = self.store(local, held.bytes())?;
         let guard = local.pin();
         if let Some(slot) = self.slot_at(place, &guard)
             && self.publish_disk(local, &guard, slot, word, extent)
@@ -170,7 +178,7 @@ impl Core {
     }
 
     /// The bytes of a content on disk. Puts them into RAM, where `at` (and `chunk`, in a long file) still has this `word`, if
-    /// a file that is not better gives way; otherwise they are the caller's alone.
+    /// a file that is not better gives way; otherwise they are the caller's alone. `Err` gives the hold back: there is no room.
     pub(crate) fn swap_in(
         &self,
         local: &Local,
@@ -179,13 +187,9 @@ impl Core {
         word: Word,
         hold: SegmentHold,
         priority: Priority,
-    ) -> Result<Loaded> {
+    ) -> Result<Result<HeldBlock, SegmentHold>> {
         let len = hold.len();
-        let Some(mut fresh) = self.block(local, len, priority) else {
-            let mut bytes = vec![0; len].into_boxed_slice();
-            self.ground.read_extent(&hold, &mut bytes).map_err(|e| e.about(&Core::name_of(at)))?;
-            return Ok(Loaded::Copy(bytes));
-        };
+        let Some(mut fresh) = self.block(local, len, priority) else { return Ok(Err(hold)) };
         self.ground
             .read_extent(&hold, fresh.bytes_mut(len))
             .map_err(|error| error.about(&Core::name_of(at)))?;
@@ -204,12 +208,12 @@ impl Core {
                 self.note_resident(local, heat::priority(spot.node));
                 let block = fresh.into_block();
                 // SAFETY: published a moment ago, under the guard: the content's reference is there.
-                return Ok(Loaded::Block(unsafe { HeldBlock::share(local, block) }));
+                return Ok(Ok(unsafe { HeldBlock::share(local, block) }));
             }
             header.extent.store(0, Relaxed);
         }
         // SAFETY: the block's one reference is handed over.
-        Ok(Loaded::Block(unsafe { HeldBlock::adopt(local, fresh.into_block()) }))
+        Ok(Ok(unsafe { HeldBlock::adopt(local, fresh.into_block()) }))
     }
 
     /// The bytes of a word that is held: at once if they are in RAM, else by swapping in.
@@ -225,7 +229,16 @@ impl Core {
         match held {
             Held::Nothing => Ok(Loaded::Copy(Box::default())),
             Held::Block(block) => Ok(Loaded::Block(block)),
-            Held::Extent(hold) => self.swap_in(local, at, chunk, word, hold, priority),
+            Held::Extent(hold) => match self.swap_in(local, at, chunk, word, hold, priority)? {
+                Ok(block) => Ok(Loaded::Block(block)),
+                Err(hold) => {
+                    let mut bytes = vec![0; hold.len()].into_boxed_slice();
+                    self.ground
+                        .read_extent(&hold, &mut bytes)
+                        .map_err(|error| error.about(&Core::name_of(at)))?;
+                    Ok(Loaded::Copy(bytes))
+                }
+            },
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     arena::SparseSpans,
     epoch::Guard,
-    error::Result,
+    error::{Error, Result},
     index::NodeId,
     segment::{ExtentRef, SparseSegments},
     sync::Ordering::*,
@@ -27,6 +27,22 @@ impl Core {
         self.evacuate(local);
     }
 
+    /// Puts bytes into a segment. A full disk is compacted first: the error is for when that did not help.
+    pub(crate) fn store(&self, local: &Local, bytes: &[u8]) -> Result<ExtentRef> {
+        let full = match self.ground.segments.append(OWNER, bytes) {
+            Err(full @ Error::StorageFull { .. }) => full,
+            other => return other,
+        };
+        // What is dead but was retired a moment ago becomes free first; then what is scattered is gathered.
+        self.collect(local);
+        if let Ok(extent) = self.ground.segments.append(OWNER, bytes) {
+            return Ok(extent);
+        }
+        let Some(sparse) = self.ground.segments.sparse() else { return Err(full) };
+        self.compact(local, &sparse)?;
+        self.ground.segments.append(OWNER, bytes)
+    }
+
     /// Moves what is live in sparse segments elsewhere, so that they can be used again. An error (a full disk, say) ends it;
     /// nothing was lost.
     pub(crate) fn compact(&self, local: &Local, sparse: &SparseSegments) -> Result<()> {
@@ -36,7 +52,9 @@ impl Core {
             {
                 let guard = local.pin();
                 self.each_place(id, &guard, |place, word| {
-                    if self.extent_in(word).is_some_and(|extent| sparse.contains(extent)) {
+                    if !place.is_frozen(word)
+                        && self.extent_in(word).is_some_and(|extent| sparse.contains(extent))
+                    {
                         places.push((place, word));
                     }
                 });
@@ -64,6 +82,7 @@ impl Core {
             let mut moves = Vec::new();
             self.each_place(id, &guard, |place, word| {
                 if let Content::Ram(block) = word.content()
+                    && !place.is_frozen(word)
                     && sparse.contains(block)
                 {
                     moves.push((place, word));
