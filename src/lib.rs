@@ -13,5 +13,5 @@ mod segment;
 mod stats;
 mod sync;
 
-pub use config::{Durability, Priority, StorageMode};
+pub use config::{Builder, Durability, Priority, StorageMode};
 pub use error::{Error, Result};

@@ -1,0 +1,64 @@
+//! Request epochs: the unit of age. Eight of them pass in as many requests as there are resident files.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crossbeam_utils::CachePadded;
+
+/// Counts requests, reported in batches, and turns them into epochs.
+pub(crate) struct RequestClock {
+    /// Requests in the current epoch. Written once a batch, kept off the line that every read looks at.
+    pending: CachePadded<AtomicU64>,
+    epoch: CachePadded<AtomicU32>,
+}
+
+/// Epochs per as many requests as there are resident files.
+const EPOCHS_PER_TURN: u64 = 8;
+
+/// So that a store of a few files does not spin its clock.
+const MIN_EPOCH_REQUESTS: u64 = 64;
+
+impl RequestClock {
+    pub(crate) fn new() -> Self {
+        Self { pending: CachePadded::new(AtomicU64::new(0)), epoch: CachePadded::new(AtomicU32::new(0)) }
+    }
+
+    /// The current epoch; wraps, so ages are differences.
+    // Relaxed throughout: an epoch orders nothing, it is compared with what a node holds.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Relaxed)
+    }
+
+    /// Takes note of `requests` more in a store of `files` resident files.
+    pub(crate) fn advance(&self, requests: u64, files: u64) {
+        let per_epoch = (files / EPOCHS_PER_TURN).max(MIN_EPOCH_REQUESTS);
+        let pending = self.pending.fetch_add(requests, Relaxed) + requests;
+        let turns = pending / per_epoch;
+        // Lost the exchange: another batch came after, and turns the clock for both.
+        if turns > 0 && self.pending.compare_exchange(pending, pending % per_epoch, Relaxed, Relaxed).is_ok()
+        {
+            self.epoch.fetch_add(turns as u32, Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(memfs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_epochs_pass_in_a_turn_of_the_resident_files() {
+        let clock = RequestClock::new();
+        for _ in 0..10_000 / 50 {
+            clock.advance(50, 10_000);
+        }
+        assert_eq!(clock.epoch(), 8);
+    }
+
+    #[test]
+    fn a_batch_longer_than_an_epoch_counts_whole() {
+        let clock = RequestClock::new();
+        clock.advance(640, 10);
+        assert_eq!(clock.epoch(), 10);
+        assert_eq!(clock.pending.load(Relaxed), 0);
+    }
+}
