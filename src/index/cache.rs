@@ -19,7 +19,7 @@ use crate::{
 use super::node::NodeId;
 
 const WAYS: usize = 8;
-const FIRST_SETS: usize = 64;
+const FIRST_SETS: usize = if cfg!(memfs_loom) { 1 } else { 64 };
 const MOST_SETS: usize = 1 << 28;
 /// A full set gives up an entry for one new path in this many: paths that fight for a set do not write on every look-up.
 const REPLACE_ONE_IN: u32 = 8;
@@ -101,10 +101,11 @@ impl Cache {
         for step in 0..WAYS {
             // Relaxed: a hint; what it leads to is loaded and checked on its own.
             let entry = set.0[(first + step) % WAYS].load(Ordering::Relaxed);
-            if entry >> 32 == hash.tag() && entry as u32 != 0 {
-                if let Some(found) = accept(NodeId::new(entry as u32)) {
-                    return Some(found);
-                }
+            if entry >> 32 == hash.tag()
+                && entry as u32 != 0
+                && let Some(found) = accept(NodeId::new(entry as u32))
+            {
+                return Some(found);
             }
         }
         None
@@ -129,7 +130,7 @@ impl Cache {
         let stale = |way: &usize| is_stale(NodeId::new(set.0[*way].load(Ordering::Relaxed) as u32));
         let room = room.or_else(|| (0..WAYS).find(stale)).or_else(|| {
             let draw = draw();
-            (draw % REPLACE_ONE_IN == 0).then_some((draw / REPLACE_ONE_IN) as usize % WAYS)
+            draw.is_multiple_of(REPLACE_ONE_IN).then_some((draw / REPLACE_ONE_IN) as usize % WAYS)
         });
         if let Some(way) = room {
             set.0[way].store(new, Ordering::Relaxed);

@@ -24,8 +24,8 @@ use crate::{
 };
 use std::ptr::NonNull;
 
-const FIRST_SLOTS: u32 = 6;
-const CHUNK_SLOTS: u32 = 62;
+const FIRST_SLOTS: u32 = if cfg!(memfs_loom) { 2 } else { 6 };
+const CHUNK_SLOTS: u32 = if cfg!(memfs_loom) { 4 } else { 62 };
 /// No new entries: the directory is gone.
 const SEALED: u64 = 1 << 63;
 /// The chunk is of the small kind.
@@ -95,7 +95,7 @@ pub(super) enum Refused {
 }
 
 fn at<'g, T>(address: u64) -> &'g T {
-    debug_assert!(address != 0 && address % 16 == 0);
+    debug_assert!(address != 0 && address.is_multiple_of(16));
     // SAFETY: every address in a body or a dentry's slot is that of a chunk that is not retired yet, or was not when the
     // caller pinned (invariant 2); chunks hold atomics only.
     unsafe { &*std::ptr::with_exposed_provenance(address as usize) }

@@ -256,6 +256,7 @@ impl Index {
     }
 
     fn make_node(&self, kind: Kind, init: &NodeInit, cx: &Cx<'_>) -> Result<Target> {
+        self.memory.admit(size_of::<Node>())?;
         let id = self.nodes.alloc(cx.nodes).ok_or(IndexError::Memory(size_of::<Node>() as u64))?;
         let target = Target { id: NodeId::new(id), kind };
         if kind == Kind::File {

@@ -132,7 +132,7 @@ impl<'g> DentryRef<'g> {
     /// `address` is that of a dentry that was not retired when the guard of lifetime `'g` was pinned.
     #[inline]
     pub(super) unsafe fn from_address(address: u64) -> Self {
-        debug_assert!(address != 0 && address % 16 == 0);
+        debug_assert!(address != 0 && address.is_multiple_of(16));
         let ptr = std::ptr::with_exposed_provenance_mut(address as usize);
         // SAFETY: not null (caller).
         Self { ptr: unsafe { NonNull::new_unchecked(ptr) }, _guard: PhantomData }
@@ -194,7 +194,7 @@ impl<'g> DentryRef<'g> {
     /// Notes where the dentry is registered; before anyone else can reach it.
     pub(super) fn set_slot(self, slot: SlotRef) {
         let chunk = slot.chunk_address();
-        debug_assert!(chunk % 16 == 0 && chunk >> 4 >> CHUNK_BITS == 0);
+        debug_assert!(chunk.is_multiple_of(16) && chunk >> 4 >> CHUNK_BITS == 0);
         self.slot.store(HOLD | u64::from(slot.number()) << CHUNK_BITS | chunk >> 4, Ordering::Release);
     }
 

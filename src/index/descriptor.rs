@@ -20,7 +20,7 @@ use crate::{
     epoch::Guard,
     sync::{AtomicU32, AtomicU64, Ordering},
 };
-use std::ptr::NonNull;
+use std::{mem::offset_of, ptr::NonNull};
 
 /// How it ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,6 @@ pub(super) struct Entry {
     pub(super) new: u64,
 }
 
-const MOST_ENTRIES: usize = 4;
-
 /// What an operation does, in terms of names; shared by all its helpers.
 pub(super) struct Plan<'g> {
     /// The dentry that dies.
@@ -62,13 +60,16 @@ pub(super) struct Plan<'g> {
 pub(super) struct Descriptor {
     status: AtomicU32,
     helpers: AtomicU32,
-    count: u32,
     moved: Target,
     replaced: Option<Target>,
-    entries: [Entry; MOST_ENTRIES],
     source: *const Dentry,
+    /// Null in a removal.
     destination: *const Dentry,
+    /// Null where no directory ends.
     closing: *const Body,
+    /// Null where no directory moves.
+    moves: *const AtomicU64,
+    moves_before: u64,
 }
 
 impl Descriptor {
@@ -94,30 +95,50 @@ impl Descriptor {
     }
 
     fn of(plan: &Plan<'_>) -> Self {
-        let unused = Entry { word: std::ptr::null(), expected: 0, new: 0 };
-        let mut entries = [unused; MOST_ENTRIES];
-        let mut count = 0;
-        for entry in plan.entries().into_iter().flatten() {
-            entries[count] = entry;
-            count += 1;
-        }
-        entries[..count].sort_unstable_by_key(|entry| entry.word.addr());
+        let (moves, moves_before) =
+            plan.moves.map_or((std::ptr::null(), 0), |(word, value)| (&raw const *word, value));
         Self {
             status: AtomicU32::new(Status::Undecided as u32),
             helpers: AtomicU32::new(1),
-            count: count as u32,
             moved: plan.moved,
             replaced: plan.destination.and_then(|(_, replaced)| replaced),
-            entries,
             source: plan.source.as_ptr(),
             destination: plan.destination.map_or(std::ptr::null(), |(dentry, _)| dentry.as_ptr()),
             closing: plan.closing.map_or(std::ptr::null(), std::ptr::from_ref),
+            moves,
+            moves_before,
         }
     }
 
-    /// In the order of their addresses, in which they are taken: so that no two operations wait for each other.
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries[..self.count as usize]
+    /// The words, in the order of their addresses, in which they are taken: so that no two operations wait for each other.
+    /// For those inside.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
+        let word = |word: &AtomicU64| &raw const *word;
+        let mut entries = [
+            Some(self.source_entry(word(&self.source().word))),
+            self.destination().map(|dentry| self.destination_entry(word(&dentry.word))),
+            self.closing().map(|body| self.closing_entry(word(&body.state))),
+            (!self.moves.is_null()).then(|| self.moves_entry()),
+        ];
+        entries.sort_unstable_by_key(|entry| entry.map(|entry| entry.word.addr()));
+        entries.into_iter().flatten()
+    }
+
+    fn source_entry(&self, word: *const AtomicU64) -> Entry {
+        Entry { word, expected: word::bound(self.moved), new: word::DEAD }
+    }
+
+    fn destination_entry(&self, word: *const AtomicU64) -> Entry {
+        let expected = self.replaced.map_or(word::NONE, word::bound);
+        Entry { word, expected, new: word::bound(self.moved) }
+    }
+
+    fn closing_entry(&self, word: *const AtomicU64) -> Entry {
+        Entry { word, expected: word::OPEN, new: word::CLOSED }
+    }
+
+    fn moves_entry(&self) -> Entry {
+        Entry { word: self.moves, expected: self.moves_before, new: word::next_move(self.moves_before) }
     }
 
     pub(super) fn moved(&self) -> Target {
@@ -196,28 +217,26 @@ impl Descriptor {
         unsafe { memory.retire(NonNull::from(self).cast(), size_of::<Descriptor>(), guard) };
     }
 
-    /// What `word`, which holds this, reads as.
+    /// What `word`, which holds this, reads as. By addresses alone: a reader is not inside, what they lead to may be gone.
     fn value_of(&self, word: *const AtomicU64) -> u64 {
-        let entry = self.entries().iter().find(|entry| entry.word == word);
-        let entry = entry.expect("a descriptor stands in its own words only");
+        let is_of = |dentry: *const Dentry| {
+            !dentry.is_null() && dentry.wrapping_byte_add(offset_of!(Dentry, word)).cast() == word
+        };
+        let entry = if is_of(self.source) {
+            self.source_entry(word)
+        } else if is_of(self.destination) {
+            self.destination_entry(word)
+        } else if self.moves == word {
+            self.moves_entry()
+        } else {
+            debug_assert_eq!(self.closing.wrapping_byte_add(offset_of!(Body, state)).cast(), word);
+            self.closing_entry(word)
+        };
         if self.status() == Status::Succeeded { entry.new } else { entry.expected }
     }
 }
 
 impl<'g> Plan<'g> {
-    fn entries(&self) -> [Option<Entry>; MOST_ENTRIES] {
-        let entry = |word: &AtomicU64, expected, new| Entry { word: std::ptr::from_ref(word), expected, new };
-        let moved = word::bound(self.moved);
-        [
-            Some(entry(&self.source.word, moved, word::DEAD)),
-            self.destination.as_ref().map(|(dentry, replaced)| {
-                entry(&dentry.word, replaced.map_or(word::NONE, word::bound), moved)
-            }),
-            self.closing.map(|body| entry(&body.state, word::OPEN, word::CLOSED)),
-            self.moves.map(|(moves, value)| entry(moves, value, word::next_move(value))),
-        ]
-    }
-
     fn hold_all(&self, memory: &Memory, guard: &'g Guard) -> bool {
         if !self.source.hold() {
             return false;

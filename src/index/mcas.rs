@@ -99,7 +99,7 @@ impl Index {
         }
         let ours = word::of_descriptor(descriptor);
         let last = descriptor.destination().map(|dentry| std::ptr::from_ref(&dentry.word));
-        let clear = |entry: &Entry| {
+        let clear = |entry: Entry| {
             let value = if succeeded { entry.new } else { entry.expected };
             // SAFETY: as in `install`.
             let place = unsafe { &*entry.word };
@@ -107,9 +107,9 @@ impl Index {
         };
         // The destination last: as long as any word shows the descriptor, the moved node cannot leave its new name, so a
         // helper that comes late does not meet its slot in another use.
-        let is_last = |entry: &&Entry| Some(entry.word) == last;
-        descriptor.entries().iter().filter(|entry| !is_last(entry)).for_each(clear);
-        descriptor.entries().iter().filter(is_last).for_each(clear);
+        let is_last = |entry: &Entry| Some(entry.word) == last;
+        descriptor.entries().filter(|entry| !is_last(entry)).for_each(clear);
+        descriptor.entries().filter(is_last).for_each(clear);
     }
 
     /// Before any word shows plainly what has become of it: so a dentry that is plainly DEAD has no node pointing to it, and

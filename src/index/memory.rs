@@ -15,7 +15,7 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::{ops::Deref, ptr::NonNull};
 
-const STRIPES: usize = 8;
+const STRIPES: usize = if cfg!(memfs_loom) { 1 } else { 8 };
 
 /// Spreads counters over cache lines by an address of the caller's choosing.
 pub(super) fn stripe_of(address: usize) -> usize {
@@ -50,11 +50,19 @@ impl Striped {
 pub(super) struct Memory {
     arena: Arc<Arena>,
     bytes: Striped,
+    /// How many more allocations succeed.
+    #[cfg(test)]
+    pub(super) patience: AtomicU64,
 }
 
 impl Memory {
     pub(super) fn new(arena: Arc<Arena>) -> Self {
-        Self { arena, bytes: Striped::new() }
+        Self {
+            arena,
+            bytes: Striped::new(),
+            #[cfg(test)]
+            patience: AtomicU64::new(u64::MAX),
+        }
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -71,18 +79,39 @@ impl Memory {
     }
 
     pub(super) fn alloc(&self, magazine: &Magazine, size_bytes: usize) -> Result<NonNull<u8>> {
+        self.admit(size_bytes)?;
         let ptr = self.arena.alloc_raw(magazine, size_bytes).ok_or(IndexError::Memory(size_bytes as u64))?;
         debug_assert_eq!(ptr.as_ptr() as usize % 16, 0);
         self.bytes.add(stripe_of(ptr.as_ptr() as usize), size_bytes as u64);
         Ok(ptr)
     }
 
+    /// Where tests make an allocation fail.
+    #[inline]
+    pub(super) fn admit(&self, _size_bytes: usize) -> Result<()> {
+        #[cfg(test)]
+        if self.patience.load(Ordering::Relaxed) != u64::MAX
+            && self
+                .patience
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_err()
+        {
+            return Err(IndexError::Memory(_size_bytes as u64));
+        }
+        Ok(())
+    }
+
     /// # Safety
     /// `ptr` came from `alloc` with this size; nobody can reach it.
     pub(super) unsafe fn free(&self, ptr: NonNull<u8>, size_bytes: usize) {
         self.bytes.sub(stripe_of(ptr.as_ptr() as usize), size_bytes as u64);
-        // SAFETY: handed on (caller).
-        unsafe { self.arena.free_raw(ptr, size_bytes) };
+        // SAFETY: ours until handed on (caller).
+        unsafe {
+            // Whoever still reads it trips over this rather than over nothing.
+            #[cfg(all(debug_assertions, not(memfs_loom)))]
+            ptr.as_ptr().write_bytes(0x5A, size_bytes);
+            self.arena.free_raw(ptr, size_bytes);
+        }
     }
 
     /// Frees when every thread that is pinned now has moved on.

@@ -219,7 +219,7 @@ impl Index {
     /// Counts a new name, and now and then looks whether table and cache should grow.
     fn count_up(&self, kind: Kind, cx: &Cx<'_>) {
         let stripe = self.counter(kind).add(stripe_of(std::ptr::from_ref(cx.magazine).addr()), 1);
-        if stripe % 16 == 0 {
+        if stripe.is_multiple_of(16) {
             let len = self.len();
             self.table.grow(len);
             self.cache.grow(len, cx.guard);

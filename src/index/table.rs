@@ -25,7 +25,7 @@ use std::{cmp, ptr};
 
 /// Buckets in the first segment; each further segment doubles the whole.
 const FIRST_BUCKETS: u32 = if cfg!(memfs_loom) { 2 } else { 512 };
-const SEGMENTS: usize = 20;
+const SEGMENTS: usize = if cfg!(memfs_loom) { 4 } else { 20 };
 /// Dentries per bucket beyond which the number of buckets doubles.
 const LOAD: u64 = 2;
 

@@ -1,13 +1,13 @@
 //! Behaviour of the index as a whole: against a plain model, under contention, and at the end of memory.
 
 mod contention;
-mod memory;
+mod exhaustion;
 mod model;
 mod races;
 
-use super::{Created, Cx, Index, IndexError, Kind, NodeId, NodeInit};
+use super::{Created, Cx, Index, IndexError, Kind, Node, NodeId, NodeInit, memory::Memory};
 use crate::{
-    arena::{Arena, Budget, Magazine, PoolMagazine},
+    arena::{Arena, Budget, Magazine, Pool, PoolMagazine},
     epoch::{Collector, Handle},
     path::Canonical,
     sync::Arc,
@@ -19,6 +19,9 @@ struct Store {
     collector: ManuallyDrop<Collector>,
     index: ManuallyDrop<Index>,
     budget: Arc<Budget>,
+    arena: Arc<Arena>,
+    memory: Arc<Memory>,
+    nodes: Arc<Pool<Node>>,
 }
 
 /// What a thread brings.
@@ -35,14 +38,17 @@ fn path(text: &str) -> Canonical<'_> {
 
 impl Store {
     fn new() -> Self {
-        Self::with_limit(1 << 30)
-    }
-
-    fn with_limit(limit_bytes: u64) -> Self {
-        let budget = Arc::new(Budget::new(limit_bytes));
-        let arena = Arena::new(budget.clone(), 1 << 20, false).expect("address space");
-        let index = Index::new(Arc::new(arena), 1 << 20).expect("room");
-        Self { collector: ManuallyDrop::new(Collector::new()), index: ManuallyDrop::new(index), budget }
+        let budget = Arc::new(Budget::new(1 << 30));
+        let arena = Arc::new(Arena::new(budget.clone(), 1 << 20, false).expect("address space"));
+        let index = Index::new(arena.clone(), 1 << 20).expect("room");
+        Self {
+            collector: ManuallyDrop::new(Collector::new()),
+            memory: index.memory.clone(),
+            nodes: index.nodes.clone(),
+            index: ManuallyDrop::new(index),
+            budget,
+            arena,
+        }
     }
 
     fn worker(&self) -> Worker<'_> {
@@ -66,7 +72,10 @@ impl Drop for Store {
             ManuallyDrop::drop(&mut self.collector);
             ManuallyDrop::drop(&mut self.index);
         }
-        assert_eq!(self.budget.charged(), 0, "bytes that were not given back");
+        assert_eq!(self.memory.bytes(), 0, "bytes that were not given back");
+        let lent = self.arena.charged_bytes() + self.nodes.charged_bytes();
+        assert_eq!(self.budget.charged(), lent, "table and cache were not refunded");
+        self.arena.validate().and_then(|()| self.nodes.validate()).expect("sound");
     }
 }
 
@@ -130,10 +139,10 @@ impl Worker<'_> {
     fn rename(&self, from: &str, to: &str) -> Result<Option<NodeId>, IndexError> {
         self.with(|index, cx| {
             let replaced = index.rename(&path(from), &path(to), cx)?;
-            if let Some(id) = replaced {
-                if index.release(id) {
-                    index.retire(id, cx);
-                }
+            if let Some(id) = replaced
+                && index.release(id)
+            {
+                index.retire(id, cx);
             }
             Ok(replaced)
         })
