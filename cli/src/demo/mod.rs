@@ -20,7 +20,7 @@ mod workers;
 
 use crate::{Outcome, size, trouble::Trouble};
 use memfs::MemFs;
-use progress::{Unit, bar};
+use progress::{Unit, with_bar};
 use report::{Run, Seconds};
 use std::{path::PathBuf, thread, time::Duration, time::Instant};
 
@@ -121,29 +121,26 @@ fn phases(fs: &MemFs, scan: &source::Scan, options: &Options, limit_bytes: u64) 
     let mut since = Instant::now();
     let mut seconds = Seconds::default();
 
-    let shown = bar("load", scan.bytes, Unit::Bytes);
-    let loaded = load::load(fs, table, threads, &shown)?;
-    shown.finish_and_clear();
+    let loaded = with_bar("load", scan.bytes, Unit::Bytes, |bar| load::load(fs, table, threads, bar))?;
     if loaded.files == 0 {
         return Err(Trouble(format!("none of the {} files found could be read", loaded.unreadable)));
     }
     rank::assign(fs, table, limit_bytes)?;
     seconds.load = lap(&mut since);
 
-    let shown = bar("read", options.seconds.as_millis() as u64, Unit::Time);
-    let mut readings = read::read(fs, table, threads, options.seconds, seed, &shown)?;
-    shown.finish_and_clear();
+    let mut readings = with_bar("read", options.seconds.as_millis() as u64, Unit::Time, |bar| {
+        read::read(fs, table, threads, options.seconds, seed, bar)
+    })?;
     let placement = placement::placement(fs, table)?;
     lap(&mut since);
 
-    let shown = bar("change", u64::from(table.len()), Unit::Files);
-    let changes = change::change(fs, table, threads, seed, &shown)?;
-    shown.finish_and_clear();
+    let changes = with_bar("change", u64::from(table.len()), Unit::Files, |bar| {
+        change::change(fs, table, threads, seed, bar)
+    })?;
     seconds.change = lap(&mut since);
 
-    let shown = bar("verify", table.loaded().map(|(_, file)| file.len_bytes()).sum(), Unit::Bytes);
-    let mut verdict = verify::verify(fs, table, threads, &shown)?;
-    shown.finish_and_clear();
+    let length = table.loaded().map(|(_, file)| file.len_bytes()).sum();
+    let mut verdict = with_bar("verify", length, Unit::Bytes, |bar| verify::verify(fs, table, threads, bar))?;
     seconds.verify = lap(&mut since);
     readings.findings.drain(..).for_each(|finding| verdict.add(finding));
 

@@ -11,8 +11,13 @@ pub(crate) enum Unit {
     Time,
 }
 
-/// A bar for one phase; it vanishes when the phase is over.
-pub(crate) fn bar(label: &'static str, length: u64, unit: Unit) -> ProgressBar {
+/// Runs one phase under a bar of its own, which vanishes with the phase, however that ends.
+pub(crate) fn with_bar<T>(
+    label: &'static str,
+    length: u64,
+    unit: Unit,
+    phase: impl FnOnce(&ProgressBar) -> T,
+) -> T {
     let figures = match unit {
         Unit::Bytes => "{bytes:>11} of {total_bytes}",
         Unit::Files => "{pos:>11} of {len}",
@@ -22,5 +27,7 @@ pub(crate) fn bar(label: &'static str, length: u64, unit: Unit) -> ProgressBar {
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(length).with_style(style.progress_chars("█▉▊▋▌▍▎▏ ")).with_message(label);
     bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+    let done = phase(&bar);
+    bar.finish_and_clear();
+    done
 }
