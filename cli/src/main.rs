@@ -21,7 +21,7 @@ use trouble::Trouble;
 #[derive(Parser)]
 #[command(name = "memfs", version, arg_required_else_help = true)]
 enum Command {
-    /// Put real files of this machine under a small memory limit, read and change them, check every byte, and report.
+    /// Real files under a small memory limit, every byte checked, and a report.
     Demo(demo::Options),
 }
 

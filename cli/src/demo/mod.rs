@@ -33,25 +33,25 @@ const LIMIT_PART: u64 = 4;
 /// Options of `memfs demo`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Directory whose files to load [default: the Rust toolchain, or else /usr]
+    /// What to load [default: the Rust toolchain, or /usr]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Most bytes to load
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::parse)]
     max_bytes: u64,
-    /// Memory limit of the store [default: a quarter of what is loaded]
+    /// Memory limit [default: a quarter of the bytes]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     limit: Option<u64>,
     /// How long to read
     #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
     seconds: Duration,
-    /// Threads to load, read and verify with [default: one per core]
+    /// Threads to work with [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Directory for what is swapped out [default: a fresh one under the system's temporary directory]
+    /// Where to swap to [default: the temporary directory]
     #[arg(long, value_name = "DIR")]
     storage: Option<PathBuf>,
     /// Print one JSON object instead of the report
