@@ -44,6 +44,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Searches left in which the hand goes out of its way to find a file of the first band; see `room`.
     pub(crate) low_searches: AtomicU32,
+    /// Bytes of blocks staged for long files: until they are published the hand cannot take them.
+    pub(crate) staging: AtomicU64,
     /// What is charged for the sketch.
     sketch_charged: AtomicU64,
     pub(crate) opened: Instant,
@@ -130,6 +132,7 @@ impl Core {
             hand: CachePadded::new(AtomicU32::new(0)),
             closed: AtomicBool::new(false),
             low_searches: AtomicU32::new(0),
+            staging: AtomicU64::new(0),
             sketch_charged: AtomicU64::new(0),
             opened: Instant::now(),
             config,
@@ -319,6 +322,7 @@ impl Core {
         self.collect(local);
         self.ground.arena.drain(&local.magazine);
         self.ground.arena.trim(u64::MAX);
+        self.ground.segments.shrink();
     }
 }
 

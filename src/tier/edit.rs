@@ -63,6 +63,35 @@ pub(crate) struct Whole<'c> {
     rebuilt: Option<Rebuilt>,
 }
 
+/// What one operation has taken of the RAM for staged chunks; given back when it is done.
+struct StagingShare<'c> {
+    core: &'c Core,
+    taken: u64,
+}
+
+impl<'c> StagingShare<'c> {
+    fn new(core: &'c Core) -> Self {
+        Self { core, taken: 0 }
+    }
+
+    fn take(&mut self, bytes: u64) -> bool {
+        // Relaxed: a count.
+        let before = self.core.staging.fetch_add(bytes, Relaxed);
+        if before.saturating_add(bytes) > self.core.config.memory_limit_bytes / 4 {
+            self.core.staging.fetch_sub(bytes, Relaxed);
+            return false;
+        }
+        self.taken += bytes;
+        true
+    }
+}
+
+impl Drop for StagingShare<'_> {
+    fn drop(&mut self) {
+        self.core.staging.fetch_sub(self.taken, Relaxed);
+    }
+}
+
 /// A change of part of a file.
 #[derive(Clone, Copy)]
 pub(crate) enum Change<'d> {
@@ -129,26 +158,62 @@ impl Core {
         if priority.is_locked() {
             return Err(self.memory_limit("", len as u64));
         }
-        let mut bytes = vec![0; len];
-        fill(&mut bytes)?;
-        Ok(staged(Word::disk(self.store(local, &bytes)?)))
+        let mut scratch = self.scratch(local, len)?;
+        fill(scratch.bytes_mut())?;
+        Ok(staged(Word::disk(self.store(local, &scratch)?)))
+    }
+
+    /// Stages bytes as they are.
+    fn stage_bytes<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
+        let copy = |to: &mut [u8]| {
+            to.copy_from_slice(data);
+            Ok(())
+        };
+        if data.is_empty() || priority.is_locked() {
+            return self.stage(local, priority, data.len(), 0, copy);
+        }
+        match self.block(local, data.len(), priority) {
+            Some(mut fresh) => {
+                fresh.bytes_mut(data.len()).copy_from_slice(data);
+                let word = Word::ram(fresh.into_block());
+                Ok(Staged { core: self, local, word, priority })
+            }
+            None => self.stage_on_disk(local, priority, data),
+        }
+    }
+
+    fn stage_on_disk<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
+        let word = Word::disk(self.store(local, data)?);
+        Ok(Staged { core: self, local, word, priority })
+    }
+
+    /// Stages a chunk of a long file. What is staged is out of the hand's reach until it is published, so all such chunks
+    /// together take at most a share of RAM, and go to disk beyond it.
+    fn stage_chunk<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        data: &[u8],
+        share: &mut StagingShare<'c>,
+    ) -> Result<Staged<'c>> {
+        if priority.is_locked() || share.take(data.len() as u64) {
+            self.stage_bytes(local, priority, data)
+        } else {
+            self.stage_on_disk(local, priority, data)
+        }
     }
 
     /// Stages a whole content: one word, or a tree with its chunks.
     fn stage_whole<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Whole<'c>> {
         let chunk = self.config.chunk_bytes;
         let mut staged = Vec::with_capacity(data.len().div_ceil(chunk).max(1));
-        if data.is_empty() {
-            staged.push(self.stage(local, priority, 0, 0, |_| Ok(()))?);
-        }
-        for piece in data.chunks(chunk) {
-            staged.push(self.stage(local, priority, piece.len(), 0, |to| {
-                to.copy_from_slice(piece);
-                Ok(())
-            })?);
-        }
-        if staged.len() == 1 {
+        if data.len() <= chunk {
+            staged.push(self.stage_bytes(local, priority, data)?);
             return Ok(Whole { staged, rebuilt: None });
+        }
+        let mut share = StagingShare::new(self);
+        for piece in data.chunks(chunk) {
+            staged.push(self.stage_chunk(local, priority, piece, &mut share)?);
         }
         let chunks: Vec<u64> = (0..staged.len() as u64).collect();
         self.stage_tree(local, staged, &chunks, data.len() as u64)
@@ -200,13 +265,10 @@ impl Core {
             Err(Error::NotFound { .. }) => Priority::NORMAL,
             other => other?,
         };
-        let (mut chunks, mut staged) = (Vec::new(), Vec::new());
+        let (mut chunks, mut staged, mut share) = (Vec::new(), Vec::new(), StagingShare::new(self));
         for (chunk, word, held) in version.into_parts() {
             let bytes = self.load(local, At::Path(from), (!single).then_some(chunk), word, held, priority)?;
-            let copy = self.stage(local, priority, bytes.len(), 0, |to| {
-                to.copy_from_slice(&bytes);
-                Ok(())
-            });
+            let copy = self.stage_chunk(local, priority, &bytes, &mut share);
             chunks.push(chunk);
             staged.push(copy.map_err(|error| error.about(&canonical_name(to)))?);
         }
@@ -433,7 +495,7 @@ impl Core {
         let appends = !plan.data.is_empty() && plan.offset > 0 && plan.end() == plan.new_len;
         let staged = self
             .stage(local, base.priority, new_len, self.roomy(new_len, appends), |to| {
-                self.compose(held, plan.offset as usize, plan.data, to)
+                self.compose(local, held, plan.offset as usize, plan.data, to)
             })
             .map_err(|error| error.about(&Core::name_of(at)))?;
         let guard = local.pin();
@@ -452,7 +514,7 @@ impl Core {
     }
 
     /// Fills `to` with the held bytes, zeros, and `data` at `offset`.
-    fn compose(&self, held: &Held, offset: usize, data: &[u8], to: &mut [u8]) -> Result<()> {
+    fn compose(&self, local: &Local, held: &Held, offset: usize, data: &[u8], to: &mut [u8]) -> Result<()> {
         let old = match held {
             Held::Nothing => 0,
             Held::Block(block) => {
@@ -467,9 +529,9 @@ impl Core {
                     self.ground.read_extent(hold, &mut to[..len])?;
                     len
                 } else {
-                    let mut bytes = vec![0; len];
-                    self.ground.read_extent(hold, &mut bytes)?;
-                    to.copy_from_slice(&bytes[..to.len()]);
+                    let mut scratch = self.scratch(local, len)?;
+                    self.ground.read_extent(hold, scratch.bytes_mut())?;
+                    to.copy_from_slice(&scratch[..to.len()]);
                     to.len()
                 }
             }
@@ -491,16 +553,10 @@ impl Core {
         touched: Vec<Touched<'_>>,
     ) -> Result<bool> {
         let mut staged = Vec::with_capacity(touched.len());
+        let mut share = StagingShare::new(self);
         for part in touched.iter().filter(|part| part.changes) {
-            let new_len = part.new_len;
-            let appends =
-                part.old != Word::EMPTY && !part.data.is_empty() && part.at + part.data.len() == new_len;
-            staged.push(
-                self.stage(local, base.priority, new_len, self.roomy(new_len, appends), |to| {
-                    self.compose(&part.held, part.at, part.data, to)
-                })
-                .map_err(|error| error.about(&Core::name_of(at)))?,
-            );
+            let part_staged = self.stage_part(local, base.priority, part, &mut share);
+            staged.push(part_staged.map_err(|error| error.about(&Core::name_of(at)))?);
         }
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
@@ -527,7 +583,7 @@ impl Core {
             Ok(rebuilt) => rebuilt,
             Err(NoMemory(bytes)) => {
                 drop(guard);
-                if !self.make_room(local, bytes, crate::scorer::Band::Kept) {
+                if !self.make_room(local, bytes, crate::scorer::Band::Kept, u32::MAX) {
                     return Err(self.memory_limit(&Core::name_of(at), bytes));
                 }
                 return Ok(false);
@@ -551,6 +607,24 @@ impl Core {
         // SAFETY: as above.
         unsafe { self.ground.retire_pieces(local, &guard, std::mem::take(&mut rebuilt.old)) };
         Ok(true)
+    }
+
+    fn stage_part<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        part: &Touched<'_>,
+        share: &mut StagingShare<'c>,
+    ) -> Result<Staged<'c>> {
+        if part.whole {
+            return self.stage_chunk(local, priority, part.data, share);
+        }
+        let new_len = part.new_len;
+        let appends =
+            part.old != Word::EMPTY && !part.data.is_empty() && part.at + part.data.len() == new_len;
+        self.stage(local, priority, new_len, self.roomy(new_len, appends), |to| {
+            self.compose(local, &part.held, part.at, part.data, to)
+        })
     }
 
     /// The chunks a plan changes, with what they are now, held.

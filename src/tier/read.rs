@@ -8,7 +8,7 @@ use super::{
     ground::{Held, HeldBlock, OWNER},
     heat,
     local::Local,
-    swap::Loaded,
+    swap::{Loaded, Scratch},
     tree::Tree,
     word::{Content, Word},
 };
@@ -58,6 +58,13 @@ impl OnePiece {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the reservation is at least `len` long, and written only before it was shared.
         unsafe { std::slice::from_raw_parts(self.memory.ptr().as_ptr(), self.len) }
+    }
+}
+
+impl OnePiece {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the reservation is at least `len` long, and this is the one reference to it.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.ptr().as_ptr(), self.len) }
     }
 }
 
@@ -165,7 +172,7 @@ impl Core {
     /// The bytes of a version that is one content.
     fn load_single(&self, local: &Local, at: At<'_>, mut version: Version) -> Result<Loaded> {
         match version.parts.pop() {
-            None => Ok(Loaded::Copy(Box::default())),
+            None => Ok(Loaded::Copy(Scratch::Small(Vec::new()))),
             Some((_, word, held)) => self.load(local, at, None, word, held, version.priority),
         }
     }
@@ -215,7 +222,8 @@ impl Core {
         let version = self.version(local, at, 0..u64::MAX)?;
         let mut out = Vec::new();
         let len = version.len;
-        if len > crate::config::usable_memory_bytes() || out.try_reserve_exact(len as usize).is_err() {
+        let absurd = len > self.config.memory_limit_bytes && len > crate::config::usable_memory_bytes();
+        if absurd || out.try_reserve_exact(len as usize).is_err() {
             return Err(self.memory_limit(&Core::name_of(at), len));
         }
         self.for_each_piece(local, at, version, 0..u64::MAX, |offset, bytes| {
@@ -348,6 +356,15 @@ impl Core {
         })
     }
 
+    /// A piece for one call, charged if it can be.
+    pub(crate) fn scratch_piece(&self, local: &Local, len: usize) -> Result<OnePiece> {
+        let memory = Reservation::new(len).map_err(|source| Error::io("", "reserving memory", source))?;
+        let charge = page_ceil(len) as u64;
+        let charged = if self.charge(local, charge) { charge } else { 0 };
+        let budget = self.ground.arena.budget().clone();
+        Ok(OnePiece { memory, len, touched_end: page_ceil(len), charged, budget })
+    }
+
     /// Writes `bytes` into a piece at `offset`, charging for the pages they are the first to touch.
     fn grow_piece(&self, local: &Local, piece: &mut OnePiece, offset: usize, bytes: &[u8]) -> Result<()> {
         let end = offset.checked_add(bytes.len()).filter(|end| *end <= piece.len);
@@ -373,10 +390,14 @@ impl Core {
         if unsafe { hold.slice(OWNER) }.map_err(report)?.is_some() {
             return Ok(KeptChunk::Mapped(hold));
         }
-        let mut bytes = vec![0; hold.len()];
-        self.ground.read_extent(&hold, &mut bytes).map_err(|error| error.about(&Core::name_of(at)))?;
-        let piece = self.piece_of(local, bytes.len() as u64, std::iter::once(&bytes[..]));
-        piece.map(KeptChunk::Piece).map_err(|error| error.about(&Core::name_of(at)))
+        let mut piece = self.new_piece(&Core::name_of(at), hold.len() as u64)?;
+        piece.charged = page_ceil(hold.len()) as u64;
+        if !self.charge(local, piece.charged) {
+            piece.charged = 0;
+            return Err(self.memory_limit(&Core::name_of(at), hold.len() as u64));
+        }
+        self.ground.read_extent(&hold, piece.bytes_mut()).map_err(|error| error.about(&Core::name_of(at)))?;
+        Ok(KeptChunk::Piece(piece))
     }
 
     /// Keeps one content: in RAM, or, where RAM has no room for it, on disk.

@@ -19,7 +19,7 @@ use crate::{
     sync::Ordering::*,
 };
 
-/// Nodes the hand looks at for one victim, at most.
+/// Nodes the hand looks at for one victim, if it has found any by then; and in vain, for who can do without.
 const LOOKS: u32 = 1024;
 /// Searches for a file of the first band that may fail in a row before the hand stops going out of its way for one.
 const LOW_SEARCHES: u32 = 64;
@@ -52,7 +52,7 @@ impl Core {
             return None;
         }
         for _ in 0..ROUNDS {
-            let progress = self.make_room(local, len as u64, Band::of(priority).min(Band::Kept));
+            let progress = self.make_room(local, len as u64, Band::of(priority).min(Band::Kept), LOOKS);
             if let Some(block) = self.ground.arena.alloc(&local.magazine, len) {
                 return Some(block);
             }
@@ -73,7 +73,7 @@ impl Core {
         for _ in 0..ROUNDS {
             match attempt() {
                 Ok(done) => return Ok(done),
-                Err(bytes) if !self.make_room(local, bytes, Band::Kept) => return Err(bytes),
+                Err(bytes) if !self.make_room(local, bytes, Band::Kept, u32::MAX) => return Err(bytes),
                 Err(_) => {}
             }
         }
@@ -92,13 +92,14 @@ impl Core {
                 return true;
             }
             let missing = bytes.saturating_sub(self.budget().limit() - self.budget().charged());
-            idle = if self.make_room(local, missing, Band::Kept) { 0 } else { idle + 1 };
+            idle = if self.make_room(local, missing, Band::Kept, u32::MAX) { 0 } else { idle + 1 };
         }
         false
     }
 
-    /// One round of making room for `bytes`: true if something was freed or is about to be.
-    pub(crate) fn make_room(&self, local: &Local, bytes: u64, up_to: Band) -> bool {
+    /// One round of making room for `bytes`, in which the hand looks at `looks` files at most in vain: true if something was
+    /// freed or is about to be.
+    pub(crate) fn make_room(&self, local: &Local, bytes: u64, up_to: Band, looks: u32) -> bool {
         // Without workers, upkeep is for who has to make room anyway, now and then.
         if self.config.worker_threads == 0 && local.random().is_multiple_of(UPKEEP_EVERY) {
             self.upkeep(local);
@@ -112,17 +113,18 @@ impl Core {
         let want = bytes.max(batch);
         // A reader that is stuck holds back what was retired since: evicting more would only retire more.
         let bound = (self.config.memory_limit_bytes / 8).max(want * 2);
-        let evicted = if self.awaiting_reclamation() < bound { self.evict(local, want, up_to) } else { 0 };
+        let evicted =
+            if self.awaiting_reclamation() < bound { self.evict(local, want, up_to, looks) } else { 0 };
         self.collect(local);
         let trimmed = trimmed + self.ground.arena.trim(bytes);
         trimmed > 0 || evicted > 0 || self.ground.reclaimed() != before
     }
 
     /// Swaps out the worst until `want` bytes are on their way to be free; returns how many are.
-    pub(crate) fn evict(&self, local: &Local, want: u64, up_to: Band) -> u64 {
+    pub(crate) fn evict(&self, local: &Local, want: u64, up_to: Band, looks: u32) -> u64 {
         let (mut freed, mut failures) = (0, 0);
         while freed < want && failures < 8 {
-            let Some(victim) = self.victim(local, up_to) else { break };
+            let Some(victim) = self.victim(local, up_to, looks) else { break };
             match self.swap_out(local, victim.place, victim.word) {
                 Ok(0) => failures += 1,
                 Ok(bytes) => {
@@ -139,7 +141,7 @@ impl Core {
     }
 
     /// The worst of a sample at the hand, of the bands up to `up_to`.
-    pub(crate) fn victim(&self, local: &Local, up_to: Band) -> Option<Victim> {
+    pub(crate) fn victim(&self, local: &Local, up_to: Band, most_looks: u32) -> Option<Victim> {
         let bound = self.index.bound();
         if bound == 0 {
             return None;
@@ -152,7 +154,7 @@ impl Core {
         let mut sample = Sample::new();
         let mut looks = 0;
         // Once around at most; a long search is cut short as soon as it has found anything.
-        while looks < bound && (looks < LOOKS || sample.band().is_none()) {
+        while looks < bound.min(most_looks) && (looks < LOOKS || sample.band().is_none()) {
             if sample.is_full() && sample.band().is_some_and(|band| band <= best) {
                 break;
             }

@@ -11,6 +11,7 @@ use super::{
     ground::{Held, HeldBlock},
     heat,
     local::Local,
+    read::OnePiece,
     tree::{NoMemory, Tree, TreeMemory, rebuild},
     word::{Content, Word},
 };
@@ -45,8 +46,36 @@ impl Place {
 pub(crate) enum Loaded {
     /// A block: published, or private to the holder.
     Block(HeldBlock),
-    /// A copy on the heap, where RAM is full of better files: of one chunk at most.
-    Copy(Box<[u8]>),
+    /// A copy for the time of one call, where RAM is full of better files.
+    Copy(Scratch),
+}
+
+/// Bytes of one content for the time of one call. Large ones are charged, and go back to the system at once.
+pub(crate) enum Scratch {
+    Small(Vec<u8>),
+    Large(OnePiece),
+}
+
+/// What a thread may have on the heap beside the budget.
+const SMALL_BYTES: usize = 32 << 10;
+
+impl Scratch {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Scratch::Small(bytes) => bytes,
+            Scratch::Large(piece) => piece.bytes_mut(),
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Scratch::Small(bytes) => bytes,
+            Scratch::Large(piece) => piece.bytes(),
+        }
+    }
 }
 
 impl Deref for Loaded {
@@ -54,7 +83,7 @@ impl Deref for Loaded {
     fn deref(&self) -> &[u8] {
         match self {
             Loaded::Block(block) => block.bytes(),
-            Loaded::Copy(bytes) => bytes,
+            Loaded::Copy(scratch) => scratch,
         }
     }
 }
@@ -104,6 +133,15 @@ impl Drop for FreshBlock<'_> {
 }
 
 impl Core {
+    /// Zeroed bytes for the time of one call. If even that cannot be charged (everything is locked), it is had all the same:
+    /// a call that needs no RAM of the store must not fail for want of it.
+    pub(crate) fn scratch(&self, local: &Local, len: usize) -> Result<Scratch> {
+        if len <= SMALL_BYTES {
+            return Ok(Scratch::Small(vec![0; len]));
+        }
+        self.scratch_piece(local, len).map(Scratch::Large)
+    }
+
     /// The word at `place`, if there is one now.
     pub(crate) fn slot_at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<&'g AtomicU64> {
         let node = self.file(place.id)?;
@@ -227,16 +265,16 @@ impl Core {
         priority: Priority,
     ) -> Result<Loaded> {
         match held {
-            Held::Nothing => Ok(Loaded::Copy(Box::default())),
+            Held::Nothing => Ok(Loaded::Copy(Scratch::Small(Vec::new()))),
             Held::Block(block) => Ok(Loaded::Block(block)),
             Held::Extent(hold) => match self.swap_in(local, at, chunk, word, hold, priority)? {
                 Ok(block) => Ok(Loaded::Block(block)),
                 Err(hold) => {
-                    let mut bytes = vec![0; hold.len()].into_boxed_slice();
+                    let mut scratch = self.scratch(local, hold.len())?;
                     self.ground
-                        .read_extent(&hold, &mut bytes)
+                        .read_extent(&hold, scratch.bytes_mut())
                         .map_err(|error| error.about(&Core::name_of(at)))?;
-                    Ok(Loaded::Copy(bytes))
+                    Ok(Loaded::Copy(scratch))
                 }
             },
         }
