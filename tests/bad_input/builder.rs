@@ -51,7 +51,10 @@ fn extreme_settings_that_are_accepted_work() {
         ("chunk of any length", new().memory_limit_bytes(1 << 20).chunk_size(5000)),
         ("chunk larger than the limit", new().memory_limit_bytes(1 << 20).chunk_size(4 << 20)),
         ("segment of one byte", new().memory_limit_bytes(1 << 20).segment_size(1)),
-        ("segment smaller than a chunk", new().memory_limit_bytes(1 << 20).chunk_size(64 << 10).segment_size(4096)),
+        (
+            "segment smaller than a chunk",
+            new().memory_limit_bytes(1 << 20).chunk_size(64 << 10).segment_size(4096),
+        ),
         ("threshold u32::MAX", new().memory_limit_bytes(1 << 20).priority_boost_threshold(u32::MAX)),
         ("no huge pages", new().memory_limit_bytes(1 << 20).huge_pages(false)),
         ("storage limit u64::MAX", new().memory_limit_bytes(1 << 20).storage_limit_bytes(u64::MAX)),

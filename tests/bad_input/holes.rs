@@ -11,7 +11,11 @@ const TIB: u64 = 1 << 40;
 
 fn shapes() -> [Builder; 3] {
     let with = |limit: u64| MemFs::builder().memory_limit_bytes(limit).worker_threads(0);
-    [with(64 << 20), with(16 << 20).chunk_size(4096).segment_size(1 << 20), with(4 << 20).chunk_size(64 << 10)]
+    [
+        with(64 << 20),
+        with(16 << 20).chunk_size(4096).segment_size(1 << 20),
+        with(4 << 20).chunk_size(64 << 10),
+    ]
 }
 
 /// What is true of a file of a few bytes far behind a hole.

@@ -2,17 +2,12 @@
 
 use crate::{
     assert_fails,
-    common::{
-        kind::Kind, kind::failure,
-        rng::bytes,
-        stores::on_each,
-    },
+    common::{kind::Kind, kind::failure, rng::bytes, stores::on_each},
 };
 use memfs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-const FAR: [u64; 6] =
-    [1 << 62, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, u64::MAX - 1, u64::MAX];
+const FAR: [u64; 6] = [1 << 62, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, u64::MAX - 1, u64::MAX];
 
 #[test]
 fn reads_far_past_the_end_give_nothing() {

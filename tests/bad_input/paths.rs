@@ -115,7 +115,23 @@ fn many_spellings_name_one_file() {
 #[test]
 fn case_spaces_and_signs_make_different_names() {
     on_each(|fs| {
-        let names = ["a", "A", " a", "a ", "...", "..a", "a.", "é", "e\u{301}", "\u{1F5FF}", "a\nb", "*", "[", "-rf", "~"];
+        let names = [
+            "a",
+            "A",
+            " a",
+            "a ",
+            "...",
+            "..a",
+            "a.",
+            "é",
+            "e\u{301}",
+            "\u{1F5FF}",
+            "a\nb",
+            "*",
+            "[",
+            "-rf",
+            "~",
+        ];
         for name in names {
             fs.write(format!("/{name}"), name).unwrap();
         }
