@@ -213,7 +213,11 @@ impl Segments {
                 self.shared.displace(stream, seen, None);
             }
         }
-        while let Some((number, segment)) = self.shared.take_spare() {
+        // A spare is taken by who has a ticket (ledger, invariant 2), which goes with the segment's charge.
+        while self.shared.ledger.take_ticket(Stream::Moved) {
+            let Some((number, segment)) = self.shared.take_spare() else {
+                return self.shared.ledger.give_ticket();
+            };
             if segment.state.seal() {
                 self.shared.forget(number, &segment);
             }
