@@ -25,9 +25,15 @@ impl Budget {
     /// A compare-and-swap loop and not an add with a correction: the correction would let other threads see a budget
     /// that is full when it is not.
     pub(crate) fn try_charge(&self, bytes: u64) -> bool {
+        self.try_charge_leaving(bytes, 0)
+    }
+
+    /// As [`try_charge`](Self::try_charge), but only if `leave_bytes` are left afterwards, for others.
+    pub(crate) fn try_charge_leaving(&self, bytes: u64, leave_bytes: u64) -> bool {
+        let most = self.limit_bytes.saturating_sub(leave_bytes);
         let mut now = self.charged.load(Ordering::Relaxed);
         let charged = loop {
-            let Some(next) = now.checked_add(bytes).filter(|&next| next <= self.limit_bytes) else {
+            let Some(next) = now.checked_add(bytes).filter(|&next| next <= most) else {
                 return false;
             };
             // Acquire: pairs with the Release in `refund`: pages given back there are gone before they are charged here.

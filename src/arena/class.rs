@@ -28,6 +28,12 @@ pub(super) fn region_bytes(limit_bytes: u64) -> usize {
     limit_bytes.clamp(1, REGION_MAX_BYTES) as usize
 }
 
+/// What contents leave of the budget for metadata: contents that may not leave RAM (locked files) cannot fill it to where no
+/// name and no long file's table could be made any more.
+fn metadata_reserve(limit_bytes: u64) -> u64 {
+    (limit_bytes / 32).clamp(8 << 10, 4 << 20)
+}
+
 /// Address space of one class, aligned to its granule.
 pub(super) struct Region {
     pages: Reservation,
@@ -96,7 +102,7 @@ impl Class {
         let headers = Zeroed::new(geometry.slots())?;
         headers.refuse_huge();
         let ground = Ground::Headers(Box::new(Slab::new(below, Ground::untouched(&below)?)?));
-        let slab = Slab::new(geometry, ground)?;
+        let slab = Slab::new(geometry, ground)?.leaving(metadata_reserve(limit_bytes));
         Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: Some(headers), batch })
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Slab {
     backed: AtomicUsize,
     /// All other spans.
     ground: Ground,
+    /// What a charge must leave of the budget.
+    leave_bytes: u64,
 }
 
 impl Slab {
@@ -46,7 +48,13 @@ impl Slab {
             whole: if geometry.span_shift > 0 { Some(Bitmap::new(geometry.spans)?) } else { None },
             backed: AtomicUsize::new(0),
             ground,
+            leave_bytes: 0,
         })
+    }
+
+    /// The same, charging only what leaves so much of the budget for others.
+    pub(super) fn leaving(self, leave_bytes: u64) -> Self {
+        Self { leave_bytes, ..self }
     }
 
     /// Takes up to `count` slots: ready ones, else from a span that is charged for it. `None`: the budget has no room for
@@ -69,7 +77,7 @@ impl Slab {
     /// Charges for a span and takes it from the ground.
     fn back_span(&self, budget: &Budget) -> Option<usize> {
         let bytes = self.geometry.span_bytes() as u64;
-        if !budget.try_charge(bytes) {
+        if !budget.try_charge_leaving(bytes, self.leave_bytes) {
             return None;
         }
         let span = self.ground.take(budget);

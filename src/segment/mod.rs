@@ -1,1 +1,41 @@
-//! See docs/design/segment.md.
+//! Disk: where bytes go that do not fit in RAM.
+//!
+//! Owns segment files (preallocated, appended to, recycled whole), the records in them and their checksums, the share of
+//! the disk that the store may use, and the lock on a storage directory. It must never know a name, what an owner number
+//! means, or a RAM block. The races are argued in docs/design/segment.md.
+//!
+//! # Invariants
+//! 1. An [`ExtentRef`] is returned only after the whole record, header and checksum included, was written without error.
+//! 2. A segment's space is handed out again only when no extent in it is live, none is being written, none is held: all
+//!    three are counts in one word ([`state`]), so that exactly one thread sees them all reach zero.
+//! 3. The bytes of all segment files together, spares included, never pass the storage limit ([`ledger`]).
+//! 4. Moving live extents together is always possible under a limit of four segments or more: one is kept for it.
+//! 5. No call waits for another thread; what waits, waits for the disk.
+//! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error and never a signal.
+
+mod cell;
+mod dirlock;
+mod extent;
+mod fault;
+mod hold;
+mod io;
+mod ledger;
+mod read;
+mod record;
+#[expect(clippy::module_inception, reason = "the file is named after the thing: one segment")]
+mod segment;
+mod segments;
+mod sparse;
+mod state;
+#[cfg(all(test, not(memfs_loom)))]
+mod tests;
+#[cfg(any(test, debug_assertions, feature = "validate"))]
+mod validate;
+
+pub(crate) use dirlock::DirLock;
+pub(crate) use extent::ExtentRef;
+pub(crate) use hold::SegmentHold;
+pub(crate) use io::{Disk, DiskFile, RealDisk};
+pub(crate) use read::ReadError;
+pub(crate) use segments::{SegmentConfig, SegmentStats, Segments, StorageKind};
+pub(crate) use sparse::SparseSegments;

@@ -1,0 +1,236 @@
+//! All that this floor asks of the disk, as two small traits, so that tests can fail the N-th call; and the real thing.
+
+use crate::{
+    map::FileMap,
+    sync::{AtomicBool, Ordering},
+};
+use std::{
+    fs::File,
+    io::{self, IoSlice, IoSliceMut},
+    path::Path,
+};
+
+/// Where segment files come from.
+pub(crate) trait Disk: Send + Sync {
+    /// A new, empty file without a name: it is gone when it is dropped, however the process ends.
+    fn create_temp(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Size of the file system under `dir`.
+    fn capacity_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// One file, written and read at given offsets from any thread.
+pub(crate) trait DiskFile: Send + Sync {
+    /// Makes the file `len_bytes` long with its blocks allocated, so that a full disk is found here.
+    fn allocate(&self, len_bytes: u64) -> io::Result<()>;
+
+    /// Writes all of `parts`, one after the other.
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// Fills `parts`, one after the other; fewer bytes than asked for only at the end of the file.
+    fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
+
+    /// The file as memory; `None` where that cannot be.
+    fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>>;
+
+    /// Returns when what was written is durable.
+    fn sync(&self) -> io::Result<()>;
+
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// The local file system.
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_temp(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = nameless(dir)?;
+        // Extents are read in no order. With this advice a read of what is not cached brings in its whole range at once,
+        // and no more; what read-ahead guesses would be wasted.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+        Ok(Box::new(RealFile::new(file)))
+    }
+
+    fn capacity_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+}
+
+fn nameless(dir: &Path) -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => return Ok(fd.into()),
+            // These say that the file system, or the kernel, does not know the flag.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unlinked(dir)
+}
+
+/// For file systems without nameless files: a name that lives for two system calls.
+fn unlinked(dir: &Path) -> io::Result<File> {
+    use std::{
+        collections::hash_map::RandomState,
+        hash::{BuildHasher, Hasher},
+        os::unix::fs::OpenOptionsExt,
+    };
+    loop {
+        let path = dir.join(format!(".memfs-{:016x}", RandomState::new().build_hasher().finish()));
+        match File::options().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => {
+                std::fs::remove_file(&path)?;
+                return Ok(file);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A read of at least this much first asks whether it is cached, and if not, for its whole range at once: 1 MiB from the
+/// disk then takes 0.5 ms, not 1.2; below this it makes no difference worth the second call.
+const ASK_FIRST_BYTES: usize = 16 << 10;
+
+/// A file of the local file system.
+pub(crate) struct RealFile {
+    file: File,
+    /// Whether the file system can say "not cached"; cleared when it answers that it cannot.
+    can_ask: AtomicBool,
+}
+
+impl RealFile {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, can_ask: AtomicBool::new(cfg!(target_os = "linux")) }
+    }
+
+    /// Reads what is cached, and starts reading the rest; how much was there.
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, parts: &mut [IoSliceMut<'_>], offset: u64, total: usize) -> usize {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let done = match preadv2(&self.file, parts, offset, ReadWriteFlags::NOWAIT) {
+            Ok(done) => done,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                // Relaxed: a hint, not a fact other memory depends on.
+                self.can_ask.store(false, Ordering::Relaxed);
+                return 0;
+            }
+            // "Not cached", or an error that the waiting read below will meet again and report.
+            Err(_) => 0,
+        };
+        if let Some(rest) = std::num::NonZeroU64::new((total - done) as u64) {
+            let _ = rustix::fs::fadvise(
+                &self.file,
+                offset + done as u64,
+                Some(rest),
+                rustix::fs::Advice::WillNeed,
+            );
+        }
+        done
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_cached(&self, _: &mut [IoSliceMut<'_>], _: u64, _: usize) -> usize {
+        0
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_some(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::preadv(&self.file, parts, offset)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_some(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let part = parts.iter_mut().find(|part| !part.is_empty()).expect("asked for at least a byte");
+        std::os::unix::fs::FileExt::read_at(&self.file, part, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_some(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.file, parts, offset)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn write_some(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let part = parts.iter().find(|part| !part.is_empty()).expect("asked to write at least a byte");
+        std::os::unix::fs::FileExt::write_at(&self.file, part, offset)
+    }
+}
+
+impl DiskFile for RealFile {
+    fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        loop {
+            use rustix::{fs::FallocateFlags, io::Errno};
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len_bytes) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Blocks come with the writes then, and a full disk is found by them.
+        self.file.set_len(len_bytes)
+    }
+
+    fn write_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        let mut left: usize = parts.iter().map(|part| part.len()).sum();
+        while left > 0 {
+            match self.write_some(parts, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(done) => {
+                    IoSlice::advance_slices(&mut parts, done);
+                    offset += done as u64;
+                    left -= done;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, mut parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let mut filled = 0;
+        // Relaxed: see `read_cached`.
+        if total >= ASK_FIRST_BYTES && self.can_ask.load(Ordering::Relaxed) {
+            filled = self.read_cached(parts, offset, total);
+            IoSliceMut::advance_slices(&mut parts, filled);
+        }
+        while filled < total {
+            match self.read_some(parts, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(done) => {
+                    IoSliceMut::advance_slices(&mut parts, done);
+                    filled += done;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>> {
+        if cfg!(memfs_loom) { Ok(None) } else { FileMap::new(&self.file, len_bytes).map(Some) }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+/// Whether the disk, or this user's share of it, is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,6 @@
+//! The disk floor as a whole, over real files whose disk can be made to fail.
+
+mod damage;
+mod full;
+mod recycle;
+mod store;
