@@ -99,7 +99,8 @@ impl Arena {
             match slab.claim(&self.budget, *batch) {
                 Some(claim) => break claim,
                 None if self.make_room(mag, slab) => {}
-                None => return None,
+                // Others may have given back meanwhile what this thread no longer found.
+                None => break slab.claim(&self.budget, *batch)?,
             }
         };
         let slot = claim.pop();
@@ -126,7 +127,8 @@ impl Arena {
     }
 
     /// A block for `len_bytes` of content (1 to the chunk size): unpublished, its bytes unspecified, with one reference,
-    /// `tail` the length and `extent` zero. `None`: the budget has no room, and trimming found none; evict, try again.
+    /// `tail` the length and `extent` zero. `None`: the budget has no room, and trimming found none;
+    /// evict, try again. (Near the limit that can be so for a moment only, while another thread opens a span.)
     pub(crate) fn alloc(&self, mag: &Magazine, len_bytes: usize) -> Option<BlockRef> {
         assert!(
             (1..=self.chunk_bytes).contains(&len_bytes),
@@ -146,10 +148,10 @@ impl Arena {
     /// The block's bytes.
     ///
     /// # Safety
-    /// - The block stays allocated for `'a`: the caller is pinned since it loaded `b`, or holds a reference.
-    /// - Its first `len` bytes were written before `b` was published, and are not written for `'a`.
+    /// - The block stays allocated for as long as the slice is used: the caller is pinned since it loaded `b`, or holds a reference.
+    /// - Its first `len` bytes were written before `b` was published, and are not written meanwhile.
     #[inline]
-    pub(crate) unsafe fn bytes<'a>(&'a self, b: BlockRef) -> &'a [u8] {
+    pub(crate) unsafe fn bytes(&self, b: BlockRef) -> &[u8] {
         let shape = self.shape(b);
         debug_assert!(shape.len(b) <= shape.slot_bytes());
         // SAFETY: the slot is in its class's region (`alloc` made `b`), the length at most the slot's (`pack`); alive and

@@ -27,6 +27,8 @@ mod slab;
 mod span;
 mod sparse;
 
+#[cfg(all(test, memfs_loom))]
+mod models;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 

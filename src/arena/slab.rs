@@ -230,9 +230,9 @@ impl Slab {
         self.ground.bound()
     }
 
-    /// What the first slot of a span costs, at most.
+    /// What must be left of the budget for the first slot of a span, at most.
     pub(super) fn first_use_bytes(&self) -> u64 {
-        self.geometry.span_bytes() as u64 + self.ground.first_use_bytes()
+        self.leave_bytes + self.geometry.span_bytes() as u64 + self.ground.first_use_bytes()
     }
 
     pub(super) fn backed_spans(&self) -> usize {
