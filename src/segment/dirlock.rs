@@ -99,7 +99,7 @@ fn lock(dir: &Path) -> Result<Option<OwnedFd>, Errno> {
     Ok(((locked.st_dev, locked.st_ino) == (named.st_dev, named.st_ino)).then_some(fd))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(memfs_loom)))]
 mod tests {
     use super::*;
 

@@ -20,6 +20,8 @@ mod fault;
 mod hold;
 mod io;
 mod ledger;
+#[cfg(all(test, memfs_loom))]
+mod loom_tests;
 mod read;
 mod record;
 #[expect(clippy::module_inception, reason = "the file is named after the thing: one segment")]

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, thread},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, fence, thread},
 };
 use std::{io, path::PathBuf};
 
@@ -161,7 +161,13 @@ impl Segments {
         assert_eq!(dst.len(), place.len_bytes, "the destination has the extent's length");
         let table = self.shared.table.load();
         match find(&table, place.segment) {
-            Some(segment) => segment.read(layout, place, owner, dst),
+            Some(segment) => {
+                let read = segment.read(layout, place, owner, dst);
+                // Acquire: whoever wrote what was read here changed the caller's word before: the caller's second look,
+                // which comes after this, sees it. Pairs with the changes of the segment's state between the two.
+                fence(Ordering::Acquire);
+                read
+            }
             None => Err(ReadError::Gone { segment: place.segment.into(), offset: layout.offset(place.unit) }),
         }
     }
