@@ -242,7 +242,8 @@ pub(super) fn find(table: &Table, segment: u32) -> Option<&Arc<Segment>> {
     table.get(segment as usize)?.as_ref()
 }
 
-/// The active word that follows `seen`: another version, so that an exchange which expects `seen` fails.
+/// The active word that follows `seen`: another version, so that a thread which found the segment of `seen` full does not
+/// displace the same segment when it has come back empty.
 fn successor(seen: u64, segment: Option<u32>) -> u64 {
     ((seen >> 32) + 1) << 32 | segment.map_or(0, |segment| u64::from(segment) + 1)
 }
@@ -318,7 +319,6 @@ impl Shared {
 
     /// Swings the active word from `seen` to `next` and seals what was there; `false` if another thread did already.
     pub(super) fn displace(&self, stream: Stream, seen: u64, next: Option<u32>) -> bool {
-        let table = self.table.load();
         // AcqRel: Release publishes what is in the table for `next`; Acquire pairs with that of who installed `seen`.
         // Relaxed on failure: nothing is read.
         let swung = self.active[stream as usize].compare_exchange(
@@ -327,15 +327,20 @@ impl Shared {
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
-        // While it is active a segment is not sealed, so not empty, so it stays in the table.
-        if swung.is_ok()
-            && let Some(number) = number_in(seen)
-            && let Some(segment) = find(&table, number)
-            && segment.state.seal()
-        {
-            self.emptied(number, segment);
+        if swung.is_err() {
+            return false;
         }
-        swung.is_ok()
+        if let Some(number) = number_in(seen) {
+            // Looked up only now: until we seal it, it is not empty, so it stays in the table.
+            let segment = find(&self.table.load(), number).cloned();
+            debug_assert!(segment.is_some(), "an active segment that is not in the table");
+            if let Some(segment) = segment
+                && segment.state.seal()
+            {
+                self.emptied(number, &segment);
+            }
+        }
+        true
     }
 
     /// Brings a segment in place of the one that `seen` names, unless another thread was faster.
