@@ -59,6 +59,13 @@ impl Reservation {
         #[cfg(target_os = "linux")]
         let _ = self.map.advise(memmap2::Advice::HugePage);
     }
+
+    /// Asks for small pages only, so that touching one page makes one page resident even where the system hands out
+    /// huge pages unasked.
+    pub(crate) fn refuse_huge(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise(memmap2::Advice::NoHugePage);
+    }
 }
 
 /// The same under the model checker, from the heap: small, and zeroed by hand.
@@ -97,6 +104,8 @@ impl Reservation {
     }
 
     pub(crate) fn advise_huge(&self) {}
+
+    pub(crate) fn refuse_huge(&self) {}
 }
 
 #[cfg(memfs_loom)]
@@ -179,6 +188,23 @@ impl<T: Zeroable> Zeroed<T> {
     pub(crate) fn advise_huge(&self) {
         #[cfg(not(memfs_loom))]
         self.pages.advise_huge();
+    }
+
+    /// As [`Reservation::refuse_huge`].
+    pub(crate) fn refuse_huge(&self) {
+        #[cfg(not(memfs_loom))]
+        self.pages.refuse_huge();
+    }
+
+    /// Gives the pages under `items`, which are whole pages, back to the system: the items read as zero from then on.
+    /// Under the model checker, whose atomics are not plain memory, they keep their values.
+    pub(crate) fn decommit(&self, items: Range<usize>) {
+        assert!(items.start <= items.end && items.end <= self.len, "{items:?} of {}", self.len);
+        #[cfg(not(memfs_loom))]
+        // SAFETY: every reference into the array is to atomics (`Zeroable`), whose values may change at any time.
+        unsafe {
+            self.pages.decommit(items.start * size_of::<T>()..items.end * size_of::<T>());
+        }
     }
 }
 

@@ -1,1 +1,275 @@
-//! Lands next.
+//! Virtual paths: from what a caller wrote to the one spelling the store uses.
+//!
+//! Owns the rules of spelling (SPEC, "Paths") and their limits. Knows nothing of what exists under a name.
+//!
+//! # Invariants
+//! 1. The text of a [`Canonical`] starts with `/`, ends with `/` only if it is the root, has no empty, `.` or `..` component,
+//!    no `\` and no NUL; a component has 1 to 255 bytes, the whole at most 4096.
+//! 2. Two texts name the same place if and only if their canonical texts are equal.
+
+use std::borrow::Cow;
+
+/// Longest component, in bytes.
+pub(crate) const MAX_NAME_BYTES: usize = 255;
+/// Longest canonical path, in bytes.
+pub(crate) const MAX_PATH_BYTES: usize = 4096;
+
+/// What is wrong with a text that is no path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InvalidPath {
+    pub(crate) reason: &'static str,
+}
+
+const EMPTY: InvalidPath = InvalidPath { reason: "empty" };
+const NUL: InvalidPath = InvalidPath { reason: "it contains a NUL byte" };
+const ESCAPES: InvalidPath = InvalidPath { reason: "`..` leads above the root" };
+const LONG_NAME: InvalidPath = InvalidPath { reason: "a component is longer than 255 bytes" };
+const LONG_PATH: InvalidPath = InvalidPath { reason: "longer than 4096 bytes" };
+
+/// A path in its one spelling, borrowed from the caller where that was it already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Canonical<'a> {
+    text: Cow<'a, str>,
+    directory: bool,
+}
+
+impl<'a> Canonical<'a> {
+    /// Reads `raw` by the rules of SPEC; allocates only if `raw` is spelled otherwise.
+    pub(crate) fn new(raw: &'a str) -> Result<Self, InvalidPath> {
+        if is_canonical(raw) {
+            return Ok(Self { text: Cow::Borrowed(raw), directory: raw.len() == 1 });
+        }
+        match raw.strip_suffix('/') {
+            Some(stem) if stem.len() > 1 && is_canonical(stem) => {
+                Ok(Self { text: Cow::Borrowed(stem), directory: true })
+            }
+            _ => normalise(raw),
+        }
+    }
+
+    /// The canonical spelling.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the caller's spelling insists on a directory: it ended in a separator.
+    pub(crate) fn names_directory(&self) -> bool {
+        self.directory
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.text.len() == 1
+    }
+
+    /// The parent's path and the last component; `None` for the root.
+    pub(crate) fn split(&self) -> Option<(&str, &str)> {
+        split(&self.text)
+    }
+
+    /// The components from the root down.
+    pub(crate) fn components(&self) -> Components<'_> {
+        components(&self.text)
+    }
+
+    /// Whether `self` lies strictly below `above`.
+    pub(crate) fn is_below(&self, above: &Canonical<'_>) -> bool {
+        above.is_root() && !self.is_root()
+            || self.text.strip_prefix(&*above.text).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    pub(crate) fn into_owned(self) -> Canonical<'static> {
+        Canonical { text: Cow::Owned(self.text.into_owned()), directory: self.directory }
+    }
+}
+
+/// Whether `text` is spelled as invariant 1 says. One pass, no allocation.
+pub(crate) fn is_canonical(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if bytes.first() != Some(&b'/') || bytes.len() > MAX_PATH_BYTES {
+        return false;
+    }
+    bytes.len() == 1 || bytes[1..].split(|&byte| byte == b'/').all(is_name)
+}
+
+fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= MAX_NAME_BYTES
+        && !name.iter().any(|&byte| byte == 0 || byte == b'\\')
+}
+
+fn normalise(raw: &str) -> Result<Canonical<'static>, InvalidPath> {
+    if raw.is_empty() {
+        return Err(EMPTY);
+    }
+    if raw.contains('\0') {
+        return Err(NUL);
+    }
+    let mut text = String::with_capacity(raw.len() + 1);
+    for name in raw.split(['/', '\\']) {
+        match name {
+            "" | "." => {}
+            ".." => text.truncate(text.rfind('/').ok_or(ESCAPES)?),
+            _ if name.len() > MAX_NAME_BYTES => return Err(LONG_NAME),
+            _ => {
+                text.push('/');
+                text.push_str(name);
+            }
+        }
+    }
+    if text.len() > MAX_PATH_BYTES {
+        return Err(LONG_PATH);
+    }
+    let directory = text.is_empty() || raw.ends_with(['/', '\\']);
+    if text.is_empty() {
+        text.push('/');
+    }
+    Ok(Canonical { text: Cow::Owned(text), directory })
+}
+
+/// The parent's path and the last component of a canonical text; `None` for the root.
+pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
+    debug_assert!(is_canonical(text), "{text:?}");
+    let cut = text.rfind('/').filter(|_| text.len() > 1)?;
+    Some((if cut == 0 { "/" } else { &text[..cut] }, &text[cut + 1..]))
+}
+
+/// The components of a canonical text from the root down.
+pub(crate) fn components(text: &str) -> Components<'_> {
+    debug_assert!(is_canonical(text), "{text:?}");
+    Components { text, start: 1 }
+}
+
+/// See [`components`].
+pub(crate) struct Components<'a> {
+    text: &'a str,
+    start: usize,
+}
+
+/// One component and where it ends in the text, so that `&text[..end]` is its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Component<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) end: usize,
+}
+
+impl<'a> Iterator for Components<'a> {
+    type Item = Component<'a>;
+
+    fn next(&mut self) -> Option<Component<'a>> {
+        if self.start >= self.text.len() {
+            return None;
+        }
+        let rest = &self.text[self.start..];
+        let name = &rest[..rest.find('/').unwrap_or(rest.len())];
+        let end = self.start + name.len();
+        self.start = end + 1;
+        Some(Component { name, end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(raw: &str) -> Result<String, InvalidPath> {
+        Canonical::new(raw).map(|path| path.text().to_owned())
+    }
+
+    #[test]
+    fn spellings_of_one_place_are_one_path() {
+        for raw in ["/a/b", "a/b", "//a///b", "/a/./b", "\\a\\b", "/a/c/../b", "a/b/", "./a/b/."] {
+            assert_eq!(text(raw).as_deref(), Ok("/a/b"), "{raw}");
+        }
+        for raw in ["/", "//", ".", "/.", "a/..", "\\"] {
+            assert_eq!(text(raw).as_deref(), Ok("/"), "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_with_the_reason() {
+        let name = |bytes: usize| "x".repeat(bytes);
+        assert_eq!(text(""), Err(EMPTY));
+        assert_eq!(text("/a\0b"), Err(NUL));
+        assert_eq!(text("/a/../.."), Err(ESCAPES));
+        assert_eq!(text("../a"), Err(ESCAPES));
+        assert_eq!(text(&name(256)), Err(LONG_NAME));
+        assert!(text(&name(255)).is_ok());
+        let full = format!("/{}", name(255)).repeat(16);
+        assert_eq!(full.len(), MAX_PATH_BYTES);
+        assert!(text(&full).is_ok() && is_canonical(&full));
+        assert!(text(&full[1..]).is_ok());
+        assert_eq!(text(&format!("{full}/y")), Err(LONG_PATH));
+    }
+
+    #[test]
+    fn a_trailing_separator_names_a_directory() {
+        for (raw, directory) in
+            [("/a", false), ("/a/", true), ("a\\", true), ("/", true), ("/a/.", false), ("b/../a//", true)]
+        {
+            assert_eq!(Canonical::new(raw).map(|p| p.names_directory()), Ok(directory), "{raw}");
+        }
+    }
+
+    #[test]
+    fn below_means_whole_components() {
+        let path = |raw: &'static str| Canonical::new(raw).expect("valid");
+        assert!(path("/a/b").is_below(&path("/a")));
+        assert!(path("/a").is_below(&path("/")));
+        for (lower, upper) in [("/ab", "/a"), ("/a", "/a"), ("/a", "/a/b"), ("/", "/")] {
+            assert!(!path(lower).is_below(&path(upper)), "{lower} {upper}");
+        }
+    }
+
+    /// The rules once more, as plainly as they can be put.
+    fn model(raw: &str) -> Option<(Vec<String>, bool)> {
+        let slashes = raw.replace('\\', "/");
+        let mut names: Vec<String> = Vec::new();
+        for name in slashes.split('/') {
+            match name {
+                "" | "." => {}
+                ".." => drop(names.pop()?),
+                _ if name.len() > 255 || name.contains('\0') => return None,
+                _ => names.push(name.to_owned()),
+            }
+        }
+        let bytes: usize = names.iter().map(|name| name.len() + 1).sum();
+        let directory = slashes.ends_with('/') || names.is_empty();
+        (!raw.is_empty() && bytes <= 4096).then_some((names, directory))
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_plain_model(raw in r"([/\\]|\.{1,3}|[a-c]|é|\x00|x{200,300}){0,24}") {
+            // A NUL in a component that `..` removes again is refused as well: the model sees it first, too.
+            let got = Canonical::new(&raw).ok().map(|path| {
+                (path.components().map(|c| c.name.to_owned()).collect::<Vec<_>>(), path.names_directory())
+            });
+            if raw.contains('\0') {
+                prop_assert_eq!(got, None);
+            } else {
+                prop_assert_eq!(got, model(&raw));
+            }
+        }
+
+        #[test]
+        fn canonical_texts_are_fixed_points(raw in r"([/\\]|\.{1,2}|[a-c]{1,3}){0,16}") {
+            if let Ok(path) = Canonical::new(&raw) {
+                prop_assert!(is_canonical(path.text()));
+                prop_assert_eq!(is_canonical(&raw), raw == path.text());
+                let again = Canonical::new(path.text()).expect("canonical");
+                prop_assert!(matches!(again.text, Cow::Borrowed(_)));
+                prop_assert_eq!(again.text(), path.text());
+                match path.split() {
+                    None => prop_assert!(path.is_root()),
+                    Some((parent, name)) => {
+                        prop_assert!(is_canonical(parent));
+                        prop_assert_eq!(format!("{}/{name}", parent.trim_end_matches('/')), path.text());
+                        let last = path.components().last().expect("not the root");
+                        prop_assert_eq!((last.name, last.end), (name, path.text().len()));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -24,6 +24,15 @@ impl Tally {
     }
 }
 
+/// How many operations of a thread go by for one that is timed.
+const SAMPLE_EVERY: u64 = 32;
+
+/// Whether the `n`-th operation of a kind is one of those that are timed: the first is.
+#[inline]
+pub(crate) fn is_sampled(n: u64) -> bool {
+    n % SAMPLE_EVERY == 1
+}
+
 /// A level that one thread moves up and down and any thread reads; only the sum over threads has a meaning.
 #[derive(Default)]
 pub(crate) struct Level(AtomicI64);
@@ -141,8 +150,6 @@ pub(crate) struct Counters {
     pub(crate) failed_swap_outs: Tally,
     /// Contents in RAM: a file, or one chunk of a long file.
     pub(crate) resident: Level,
-    /// Those of them in the band that leaves first.
-    pub(crate) resident_first: Level,
     pub(crate) read_ns: Histogram,
     pub(crate) write_ns: Histogram,
 }
@@ -150,7 +157,7 @@ pub(crate) struct Counters {
 /// The store's figures at one moment, each read on its own: they are consistent when the store is at rest.
 ///
 /// Prints as text with `{}` and serialises with serde; [`to_json`](Stats::to_json) is the short way.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Since the store was opened.
@@ -176,7 +183,7 @@ pub struct Stats {
 }
 
 /// RAM, in bytes unless said otherwise.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct MemoryStats {
     /// The whole footprint: contents, slack, index, sketch, what awaits reclamation.
@@ -198,7 +205,7 @@ pub struct MemoryStats {
 }
 
 /// Disk, in bytes unless said otherwise.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct DiskStats {
     /// The storage directory.
@@ -214,7 +221,7 @@ pub struct DiskStats {
 }
 
 /// What became of reads.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Served from RAM.
@@ -236,7 +243,7 @@ pub struct CacheStats {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct OperationStats {
     /// All calls that reached the store.
@@ -254,7 +261,7 @@ pub struct OperationStats {
 }
 
 /// Latencies of reads and of writes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct LatencyStats {
     /// Reads of contents.
@@ -264,7 +271,7 @@ pub struct LatencyStats {
 }
 
 /// Sampled latencies, in nanoseconds; each percentile is at most 1/8 too high.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Percentiles {
     /// How many were timed.
@@ -282,7 +289,7 @@ pub struct Percentiles {
 }
 
 /// Names.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct IndexStats {
     /// Files, resident or not.
@@ -296,7 +303,7 @@ pub struct IndexStats {
 }
 
 /// Segment files.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct SegmentFigures {
     /// Files open.

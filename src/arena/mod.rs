@@ -1,1 +1,38 @@
-//! See docs/design/arena.md.
+//! RAM under one budget: content blocks, raw memory for tables, typed pools.
+//!
+//! Owns address space (a region per size class), which slots of it are free, which pages of it are resident, and the
+//! budget they are charged to. Knows nothing of names, files, disks or epochs: when a block may be freed is the caller's
+//! to know. The design, with its pictures and bounds, is in `docs/design/arena.md`.
+//!
+//! # Invariants
+//! 1. What is resident was charged first: charged bytes never pass the limit (`budget`), pages go back before they are
+//!    refunded (`slab`).
+//! 2. A slot has one holder: it is taken by the read-modify-write that clears its bit, freed by the one that sets it
+//!    (`bitmap`); what was done with it before the one happens before what is done with it after the other.
+//! 3. No operation waits for another thread. A thread that is paused anywhere keeps from the others what it holds at that
+//!    moment: a batch of slots, at most two megabytes of spans under trim, and no more.
+//! 4. Memory is stuck in no class: a wholly free span is found in constant time (`slab::trim`), a sparse one can be
+//!    emptied (`sparse`).
+
+mod bitmap;
+mod block;
+mod budget;
+mod class;
+mod ground;
+mod heap;
+mod magazine;
+mod pool;
+mod sizes;
+mod slab;
+mod span;
+mod sparse;
+
+#[cfg(all(test, not(memfs_loom)))]
+mod tests;
+
+pub(crate) use block::{BlockRef, Header};
+pub(crate) use budget::Budget;
+pub(crate) use heap::Arena;
+pub(crate) use magazine::Magazine;
+pub(crate) use pool::{Pool, PoolMagazine};
+pub(crate) use sparse::SparseSpans;

@@ -210,6 +210,22 @@ impl Segments {
         }
     }
 
+    /// Gives back the disk that nothing live is on, spare segments included: for a store that is closed. Later appends find
+    /// no segment and make one.
+    pub(crate) fn shrink(&self) {
+        for stream in [Stream::Fresh, Stream::Moved] {
+            let (seen, segment) = self.shared.active(stream);
+            if segment.is_some() {
+                self.shared.displace(stream, seen, None);
+            }
+        }
+        while let Some((number, segment)) = self.shared.take_spare() {
+            if segment.state.seal() {
+                self.shared.forget(number, &segment);
+            }
+        }
+    }
+
     pub(crate) fn stats(&self) -> SegmentStats {
         let shared = &self.shared;
         let table = shared.table.load();

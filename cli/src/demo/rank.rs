@@ -1,0 +1,57 @@
+//! Which files matter: a priority by the kind of the file, so that the report has something to tell apart.
+
+use super::table::Table;
+use crate::trouble::Trouble;
+use memfs::{MemFs, Priority};
+
+/// Settings and notes up to this length are locked in RAM.
+const LOCKED_MAX_BYTES: u64 = 64 << 10;
+/// Locked files together take no more than this part of the limit.
+const LOCKED_PART: u64 = 8;
+
+/// The priority that a file of this name and length would like.
+fn wish(name: &str, len_bytes: u64) -> Priority {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    match extension {
+        "toml" | "json" | "conf" | "cfg" | "ini" | "yaml" | "yml" | "md" if len_bytes <= LOCKED_MAX_BYTES => {
+            Priority::LOCKED
+        }
+        "rs" | "c" | "h" | "cc" | "cpp" | "hpp" | "py" | "go" | "js" | "ts" | "pl" | "sh" | "java" => {
+            Priority::HIGH
+        }
+        "html" | "htm" | "svg" | "css" | "woff2" | "png" | "gz" | "xz" | "zip" | "pdf" | "mo" => {
+            Priority::LOW
+        }
+        _ => Priority::NORMAL,
+    }
+}
+
+/// What the report calls the files of a priority.
+pub(crate) fn kind(level: u8) -> &'static str {
+    match level {
+        1 => "low: pages, archives",
+        7 => "high: source code",
+        9 => "locked: settings, notes",
+        _ => "normal: all else",
+    }
+}
+
+/// Tells the store. Files keep their wish as long as the locked ones stay within their part of `limit_bytes`.
+pub(crate) fn assign(fs: &MemFs, table: &Table, limit_bytes: u64) -> Result<(), Trouble> {
+    let mut locked_room = limit_bytes / LOCKED_PART;
+    let mut path = String::new();
+    for (id, file) in table.loaded() {
+        let mut priority = wish(table.file_name(id), file.len_bytes());
+        if priority == Priority::LOCKED {
+            match locked_room.checked_sub(file.len_bytes()) {
+                Some(rest) => locked_room = rest,
+                None => priority = Priority::HIGH,
+            }
+        }
+        if priority != Priority::NORMAL {
+            fs.set_priority(table.path(id, &mut path), priority)?;
+            file.set_priority(priority.get());
+        }
+    }
+    Ok(())
+}

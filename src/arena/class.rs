@@ -1,0 +1,173 @@
+//! One size class: a slab, its address space, and its headers where it has any.
+
+use super::{
+    block::{HEADER_BYTES, Header},
+    budget::Budget,
+    ground::Ground,
+    slab::Slab,
+    span::Geometry,
+};
+use crate::map::{PAGE_BYTES, Reservation, Zeroed};
+use std::{io, ops::Range, ptr::NonNull};
+
+/// Most address space of one class: 107 classes of it are 27 TiB, so that several stores fit into the 128 TiB a process
+/// has, whatever their limits say.
+const REGION_MAX_BYTES: u64 = if cfg!(memfs_loom) { 512 } else { 256 << 30 };
+/// The granule of classes on small pages.
+const PAGE_GRANULE: usize = if cfg!(memfs_loom) { 256 } else { PAGE_BYTES };
+/// The granule of classes on huge pages.
+const HUGE_GRANULE: usize = 2 << 20;
+/// Largest slot that shares a huge page with others: larger ones become free in whole pages often enough that giving
+/// those back at once is worth more than the misses saved.
+const HUGE_SLOT_MAX_BYTES: usize = 512;
+/// A class on huge pages is made only where its span is at most this part of the limit.
+const HUGE_SPAN_PART: u64 = 2048;
+
+/// How large the regions of an arena are: as large as everything in one class could need.
+pub(super) fn region_bytes(limit_bytes: u64) -> usize {
+    limit_bytes.clamp(1, REGION_MAX_BYTES) as usize
+}
+
+/// What contents leave of the budget for metadata: contents that may not leave RAM (locked files) cannot fill it to where no
+/// name and no long file's table could be made any more.
+fn metadata_reserve(limit_bytes: u64) -> u64 {
+    (limit_bytes / 32).clamp(8 << 10, 4 << 20)
+}
+
+/// Address space of one class, aligned to its granule.
+pub(super) struct Region {
+    pages: Reservation,
+    skew_bytes: usize,
+    slot_bytes: usize,
+}
+
+impl Region {
+    fn new(geometry: &Geometry, granule_bytes: usize) -> io::Result<Self> {
+        let spare_bytes = granule_bytes.saturating_sub(PAGE_BYTES);
+        let pages = Reservation::new(geometry.region_bytes() + spare_bytes)?;
+        if granule_bytes == HUGE_GRANULE {
+            pages.advise_huge()
+        } else {
+            pages.refuse_huge()
+        }
+        let skew_bytes = pages.ptr().addr().get().wrapping_neg() % granule_bytes;
+        Ok(Self { pages, skew_bytes, slot_bytes: geometry.slot_bytes })
+    }
+
+    pub(super) fn base(&self) -> NonNull<u8> {
+        // SAFETY: `new` reserved a granule more than the slots need, less the page that is aligned anyway.
+        unsafe { self.pages.ptr().add(self.skew_bytes) }
+    }
+
+    /// # Safety
+    /// Nobody can reach the slots, which are whole pages.
+    unsafe fn decommit(&self, slots: Range<usize>) {
+        let at = |slot: usize| self.skew_bytes + slot * self.slot_bytes;
+        // SAFETY: no reference into the slots is alive (caller).
+        unsafe { self.pages.decommit(at(slots.start)..at(slots.end)) };
+    }
+}
+
+pub(super) struct Class {
+    pub(super) slab: Slab,
+    pub(super) region: Region,
+    headers: Option<Zeroed<Header>>,
+    /// How many slots a magazine claims at once.
+    pub(super) batch: u32,
+}
+
+impl Class {
+    /// A class of raw memory.
+    pub(super) fn raw(slot_bytes: usize, limit_bytes: u64, huge_pages: bool, batch: u32) -> io::Result<Self> {
+        let granule = granule_bytes(slot_bytes, limit_bytes, huge_pages);
+        let geometry = Geometry::new(slot_bytes, granule, region_bytes(limit_bytes), 0);
+        let slab = Slab::new(geometry, Ground::untouched(&geometry)?)?;
+        Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: None, batch })
+    }
+
+    /// A class of content blocks, with headers.
+    pub(super) fn content(
+        slot_bytes: usize,
+        limit_bytes: u64,
+        huge_pages: bool,
+        batch: u32,
+    ) -> io::Result<Self> {
+        let granule = granule_bytes(slot_bytes, limit_bytes, huge_pages);
+        let mut geometry = Geometry::new(slot_bytes, granule, region_bytes(limit_bytes), 0);
+        let header_bytes = geometry.span_slots() * HEADER_BYTES;
+        let below =
+            Geometry::new(header_bytes, PAGE_GRANULE, geometry.spans * header_bytes, geometry.overhead_bytes);
+        // The headers come by the page: as many spans as the pages have headers for.
+        geometry.spans = below.slots();
+        let headers = Zeroed::new(geometry.slots())?;
+        headers.refuse_huge();
+        let ground = Ground::Headers(Box::new(Slab::new(below, Ground::untouched(&below)?)?));
+        let slab = Slab::new(geometry, ground)?.leaving(metadata_reserve(limit_bytes));
+        Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: Some(headers), batch })
+    }
+
+    #[inline]
+    pub(super) fn header(&self, slot: usize) -> &Header {
+        self.headers.as_ref().expect("a content class has headers").get(slot)
+    }
+
+    /// Whether a trim would find nothing; as cheap as a look at two words.
+    pub(super) fn looks_untrimmable(&self) -> bool {
+        self.slab.looks_untrimmable() && self.slab.ground().headers().is_none_or(Slab::looks_untrimmable)
+    }
+
+    /// As [`Slab::trim`], header pages included.
+    pub(super) fn trim(&self, budget: &Budget, want_bytes: u64) -> u64 {
+        // SAFETY: `Slab::trim` took every slot of the range out of `ready`: they are in no other hands.
+        let refunded = self.slab.trim(budget, want_bytes, |slots| unsafe { self.region.decommit(slots) });
+        let (Some(pages), Some(headers)) = (self.slab.ground().headers(), &self.headers) else {
+            return refunded;
+        };
+        let decommit = |spans| headers.decommit(self.slab.geometry.slots_of(spans));
+        refunded + pages.trim(budget, want_bytes.saturating_sub(refunded), decommit)
+    }
+
+    /// Gives one span back to the system; its headers follow with a later trim.
+    ///
+    /// # Safety
+    /// The caller holds every slot of the span.
+    pub(super) unsafe fn give_back(&self, budget: &Budget, span: usize) -> u64 {
+        // SAFETY: held by the caller, hence in no other hands.
+        self.slab.give_back(budget, span..span + 1, |slots| unsafe { self.region.decommit(slots) })
+    }
+}
+
+/// What becomes resident at once in a class: a page, or a huge page where it can be charged and given back as one.
+fn granule_bytes(slot_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize {
+    if !huge_pages || cfg!(memfs_loom) {
+        return PAGE_GRANULE;
+    }
+    let span_bytes = Geometry::new(slot_bytes, HUGE_GRANULE, 0, 0).span_bytes() as u64;
+    let shares = slot_bytes <= HUGE_SLOT_MAX_BYTES && span_bytes <= limit_bytes / HUGE_SPAN_PART;
+    if shares || slot_bytes.is_multiple_of(HUGE_GRANULE) { HUGE_GRANULE } else { PAGE_GRANULE }
+}
+
+#[cfg(all(test, not(memfs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_only_where_they_are_charged_whole() {
+        let huge = |slot, limit| granule_bytes(slot, limit, true) == HUGE_GRANULE;
+        assert!(!huge(64, 1 << 30), "a span would be a large part of the limit");
+        assert!(huge(64, 16 << 30));
+        assert!(!huge(80, 16 << 30), "its span is 10 MiB");
+        assert!(!huge(4096, 1 << 40));
+        assert!(!huge(1 << 20, 1 << 40));
+        assert!(huge(4 << 20, 64 << 20), "whole huge pages anyway");
+        assert_eq!(granule_bytes(4 << 20, 1 << 40, false), PAGE_GRANULE);
+    }
+
+    #[test]
+    fn a_region_begins_at_a_whole_granule() {
+        for (slot, limit) in [(64, 16_u64 << 30), (64, 1 << 20), (4 << 20, 64 << 20)] {
+            let class = Class::content(slot, limit, true, 1).expect("address space");
+            assert_eq!(class.region.base().addr().get() % granule_bytes(slot, limit, true), 0);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The arena: content blocks and raw memory in size classes, under one budget.
+
+use super::{
+    bitmap::Claim,
+    block::{BlockRef, Header, SHAPES, Shape},
+    budget::Budget,
+    class::Class,
+    magazine::{Magazine, Reach},
+    sizes::{
+        CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_class, content_sizes, raw_class,
+        raw_size,
+    },
+    slab::Slab,
+};
+use crate::{
+    map::PAGE_BYTES,
+    sync::{Arc, Ordering, fence},
+};
+use std::{io, ptr::NonNull};
+
+/// RAM under one budget. See the module's head for its parts and invariants.
+pub(crate) struct Arena {
+    /// By class: content, smallest first, then raw. Inline, so that a reader goes from here to the bytes.
+    shapes: [Shape; SHAPES],
+    classes: Box<[Class]>,
+    /// Where the raw classes begin.
+    pub(super) raw_from: usize,
+    chunk_bytes: usize,
+    reach: Reach,
+    budget: Arc<Budget>,
+}
+
+// SAFETY: the shapes' pointers are addresses of the regions that `classes` owns; what may be done at them, and by whom, is
+// the business of the unsafe functions here.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Reserves address space for chunks of up to `chunk_bytes`; nothing is resident, and nothing charged, yet.
+    pub(crate) fn new(budget: Arc<Budget>, chunk_bytes: usize, huge_pages: bool) -> io::Result<Self> {
+        assert!((1..=CHUNK_MAX_BYTES).contains(&chunk_bytes), "chunks of {chunk_bytes} bytes");
+        let contents = content_sizes(chunk_bytes);
+        let (raw_from, limit_bytes) = (contents.len(), budget.limit());
+        let reach = Reach::new(limit_bytes);
+        let content = |size| Class::content(size, limit_bytes, huge_pages, reach.batch(size));
+        let raw = |size| Class::raw(size, limit_bytes, huge_pages, reach.batch(size));
+        let classes = contents.into_iter().map(content).chain((0..RAW_CLASSES).map(raw_size).map(raw));
+        let classes = classes.collect::<io::Result<Box<[Class]>>>()?;
+        debug_assert!(classes.len() <= MAX_CLASSES);
+        let mut shapes = [Shape::NONE; SHAPES];
+        for (shape, class) in shapes.iter_mut().zip(&classes) {
+            let geometry = &class.slab.geometry;
+            *shape = Shape::new(class.region.base(), geometry.slot_bytes, geometry.slots());
+        }
+        Ok(Self { shapes, classes, raw_from, chunk_bytes, reach, budget })
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(super) fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    #[inline]
+    fn shape(&self, b: BlockRef) -> &Shape {
+        &self.shapes[b.class()]
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, b: BlockRef) -> usize {
+        self.shape(b).slot(b)
+    }
+
+    /// What magazines know this arena by.
+    fn id(&self) -> usize {
+        self.classes.as_ptr().addr()
+    }
+
+    /// A free slot of `class`: the one place where memory becomes somebody's.
+    #[inline]
+    fn take_slot(&self, mag: &Magazine, class: usize) -> Option<usize> {
+        let slot_bytes = self.shapes[class].slot_bytes();
+        match mag.pop(self.id(), class, slot_bytes) {
+            Some(slot) => Some(slot),
+            None => self.refill(mag, class, slot_bytes),
+        }
+    }
+
+    #[cold]
+    fn refill(&self, mag: &Magazine, class: usize, slot_bytes: usize) -> Option<usize> {
+        let Class { slab, batch, .. } = &self.classes[class];
+        if mag.would_pass(self.reach, *batch as usize * slot_bytes) {
+            self.drain(mag);
+        }
+        let mut claim = loop {
+            match slab.claim(&self.budget, *batch) {
+                Some(claim) => break claim,
+                None if self.make_room(mag, slab) => {}
+                None => return None,
+            }
+        };
+        let slot = claim.pop();
+        if claim.mask != 0 {
+            mag.put(self.id(), class, claim, slot_bytes);
+        }
+        slot
+    }
+
+    /// Turns free memory of whatever class into room in the budget for a span of `slab`; whether there was any.
+    fn make_room(&self, mag: &Magazine, slab: &Slab) -> bool {
+        self.drain(mag);
+        let left_bytes = self.budget.limit().saturating_sub(self.budget.charged());
+        self.trim(slab.first_use_bytes().saturating_sub(left_bytes).max(1)) > 0
+    }
+
+    /// The one place where memory becomes nobody's.
+    ///
+    /// # Safety
+    /// The slot came from `take_slot`, and the caller is the last to know it.
+    #[inline]
+    unsafe fn put_slot(&self, class: usize, slot: usize) {
+        self.classes[class].slab.give(Claim::one(slot));
+    }
+
+    /// A block for `len_bytes` of content (1 to the chunk size): unpublished, its bytes unspecified, with one reference,
+    /// `tail` the length and `extent` zero. `None`: the budget has no room, and trimming found none; evict, try again.
+    pub(crate) fn alloc(&self, mag: &Magazine, len_bytes: usize) -> Option<BlockRef> {
+        assert!(
+            (1..=self.chunk_bytes).contains(&len_bytes),
+            "{len_bytes} bytes of at most {}",
+            self.chunk_bytes
+        );
+        let class = content_class(len_bytes);
+        let slot = self.take_slot(mag, class)?;
+        // Relaxed: whoever publishes the block releases these with it.
+        let header = self.classes[class].header(slot);
+        header.extent.store(0, Ordering::Relaxed);
+        header.tail.store(len_bytes as u32, Ordering::Relaxed);
+        header.refs.store(1, Ordering::Relaxed);
+        Some(BlockRef::pack(class, &self.shapes[class], slot, len_bytes))
+    }
+
+    /// The block's bytes.
+    ///
+    /// # Safety
+    /// - The block stays allocated for `'a`: the caller is pinned since it loaded `b`, or holds a reference.
+    /// - Its first `len` bytes were written before `b` was published, and are not written for `'a`.
+    #[inline]
+    pub(crate) unsafe fn bytes<'a>(&'a self, b: BlockRef) -> &'a [u8] {
+        let shape = self.shape(b);
+        debug_assert!(shape.len(b) <= shape.slot_bytes());
+        // SAFETY: the slot is in its class's region (`alloc` made `b`), the length at most the slot's (`pack`); alive and
+        // unwritten (caller).
+        unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }
+    }
+
+    /// Where bytes `from..from + len` of the block's capacity are.
+    ///
+    /// # Safety
+    /// The block is allocated; the caller writes only where nobody reads, by whatever protocol the floors above keep.
+    #[inline]
+    pub(crate) unsafe fn slack_mut(&self, b: BlockRef, from: usize, len: usize) -> *mut u8 {
+        let shape = self.shape(b);
+        let fits = from.checked_add(len).is_some_and(|end| end <= shape.slot_bytes());
+        assert!(fits, "{len} bytes at {from} of a block of {}", shape.slot_bytes());
+        shape.address(shape.slot(b)).wrapping_add(from)
+    }
+
+    #[inline]
+    pub(crate) fn header(&self, b: BlockRef) -> &Header {
+        self.classes[b.class()].header(self.slot(b))
+    }
+
+    /// How many bytes fit into the block.
+    #[inline]
+    pub(crate) fn capacity(&self, b: BlockRef) -> usize {
+        self.shape(b).slot_bytes()
+    }
+
+    /// How many bytes the reference says are in it.
+    #[inline]
+    pub(crate) fn len(&self, b: BlockRef) -> usize {
+        self.shape(b).len(b)
+    }
+
+    /// The same block, with another length.
+    pub(crate) fn with_len(&self, b: BlockRef, len_bytes: usize) -> BlockRef {
+        let shape = self.shape(b);
+        assert!(len_bytes <= shape.slot_bytes(), "{len_bytes} bytes in a block of {}", shape.slot_bytes());
+        BlockRef::pack(b.class(), shape, shape.slot(b), len_bytes)
+    }
+
+    /// Whether two references, whatever their lengths, mean one block.
+    pub(crate) fn same_block(&self, a: BlockRef, b: BlockRef) -> bool {
+        a.class() == b.class() && self.slot(a) == self.slot(b)
+    }
+
+    /// One more reference.
+    ///
+    /// # Safety
+    /// There is one already that cannot go meanwhile: the caller holds it, or is pinned since it loaded `b`.
+    #[inline]
+    pub(crate) unsafe fn retain(&self, b: BlockRef) {
+        // Relaxed, as in `Arc`: the reference that is there orders everything.
+        let before = self.header(b).refs.fetch_add(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a reference to a free block");
+        // As in `Arc`: a count that wraps would free what is in use; half the range is never reached but by a leak.
+        if before > u32::MAX / 2 {
+            std::process::abort();
+        }
+    }
+
+    /// One reference less; the last one frees the block (`true`).
+    ///
+    /// # Safety
+    /// The caller owns a reference, and uses the block no more.
+    #[inline]
+    pub(crate) unsafe fn release(&self, b: BlockRef) -> bool {
+        // Release: pairs with the fence below: all use of the block happens before its end.
+        let before = self.header(b).refs.fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "released once too often");
+        if before != 1 {
+            return false;
+        }
+        // Acquire: pairs with the Release of all the others who let go.
+        fence(Ordering::Acquire);
+        // SAFETY: from `alloc`, and the last reference is gone.
+        unsafe { self.put_slot(b.class(), self.slot(b)) };
+        true
+    }
+
+    /// Memory for tables: 16-aligned, of at least `size_bytes` (8 KiB at most), contents unspecified.
+    pub(crate) fn alloc_raw(&self, mag: &Magazine, size_bytes: usize) -> Option<NonNull<u8>> {
+        assert!(size_bytes <= RAW_MAX_BYTES, "{size_bytes} raw bytes");
+        let class = self.raw_from + raw_class(size_bytes);
+        let slot = self.take_slot(mag, class)?;
+        NonNull::new(self.shapes[class].address(slot))
+    }
+
+    /// Frees it again.
+    ///
+    /// # Safety
+    /// `ptr` came from `alloc_raw` of this arena with a size of the same class, and nobody uses the memory any more.
+    pub(crate) unsafe fn free_raw(&self, ptr: NonNull<u8>, size_bytes: usize) {
+        let class = self.raw_from + raw_class(size_bytes);
+        // SAFETY: from `take_slot` by `alloc_raw`, and unused (caller).
+        unsafe { self.put_slot(class, self.shapes[class].slot_at(ptr)) };
+    }
+
+    /// Gives wholly free spans back to the system, large classes first and from the top of each, until at least
+    /// `want_bytes` are refunded or there are none. Costs a look per class that has none. Returns the bytes refunded.
+    pub(crate) fn trim(&self, want_bytes: u64) -> u64 {
+        let (contents, raws) = self.classes.split_at(self.raw_from);
+        let mut refunded = 0;
+        for class in contents.iter().rev().chain(raws.iter().rev()) {
+            if refunded >= want_bytes {
+                break;
+            }
+            if !class.looks_untrimmable() {
+                refunded += class.trim(&self.budget, want_bytes - refunded);
+            }
+        }
+        refunded
+    }
+
+    /// Bytes that are charged but free, magazines not counted; a scan of everything that was ever used.
+    pub(crate) fn free_resident_bytes(&self) -> u64 {
+        let free = |class: &Class| (class.slab.ready_slots() * class.slab.geometry.slot_bytes) as u64;
+        self.classes.iter().map(free).sum()
+    }
+
+    /// What the arena itself has charged to the budget: resident spans, their headers, and bitmaps.
+    pub(crate) fn charged_bytes(&self) -> u64 {
+        self.classes.iter().map(|class| class.slab.charged_bytes()).sum()
+    }
+
+    /// What of that stays charged when all is free and trimmed: bits of bitmaps, two or three for every slot ever used.
+    pub(crate) fn overhead_bytes(&self) -> u64 {
+        self.classes.iter().map(|class| class.slab.overhead_bytes()).sum()
+    }
+
+    /// Gives back what the magazine holds: at thread exit, or when memory is short.
+    pub(crate) fn drain(&self, mag: &Magazine) {
+        mag.empty(self.id(), |class, claim| self.classes[class].slab.give(claim));
+    }
+
+    /// Whether the structures agree; the caller knows that no operation is under way.
+    #[cfg(any(test, debug_assertions, feature = "validate"))]
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        for class in &self.classes {
+            let size = class.slab.geometry.slot_bytes;
+            class.slab.validate().map_err(|what| format!("class of {size} bytes: {what}"))?;
+        }
+        let (own, charged) = (self.charged_bytes(), self.budget.charged());
+        if own > charged {
+            return Err(format!("{own} bytes are the arena's, {charged} are charged in all"));
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(MAX_CLASSES <= SHAPES && PAGE_BYTES <= RAW_MAX_BYTES || cfg!(memfs_loom));

@@ -1,0 +1,246 @@
+//! The path cache: from a path as it was written to the node it led to last time.
+//!
+//! A hint, never the truth: what it says is verified by the caller, and what it does not say is looked up. Eight ways of
+//! `[tag 32 | node 32]` to a cache line, the line chosen by the hash of the whole path. It grows with the number of nodes, by
+//! replacement: the new array starts empty and fills as paths are looked up.
+//!
+//! # Invariants
+//! 1. An entry is a hint about an id, whatever the slot of that id has become.
+//! 2. A table is freed through the epoch, after another took its place.
+
+use super::{error::Result, memory::Charged};
+use crate::{
+    arena::Budget,
+    epoch::Guard,
+    map::Zeroable,
+    sync::{Arc, AtomicPtr, AtomicU64, Ordering},
+};
+
+use super::node::NodeId;
+
+const WAYS: usize = 8;
+const FIRST_SETS: usize = if cfg!(memfs_loom) { 1 } else { 64 };
+const MOST_SETS: usize = 1 << 28;
+/// A full set gives up an entry for one new path in this many: paths that fight for a set do not write on every look-up.
+const REPLACE_ONE_IN: u32 = 8;
+
+#[repr(C, align(64))]
+struct Set([AtomicU64; WAYS]);
+
+// SAFETY: integer atomics only; zero is an empty entry.
+unsafe impl Zeroable for Set {
+    #[cfg(memfs_loom)]
+    fn zeroed() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+struct Ways {
+    sets: Charged<Set>,
+    mask: usize,
+}
+
+pub(super) struct Cache {
+    ways: AtomicPtr<Ways>,
+    budget: Arc<Budget>,
+}
+
+/// The hash of a path, divided among its uses.
+#[derive(Clone, Copy)]
+pub(super) struct PathHash(pub(super) u64);
+
+impl PathHash {
+    fn tag(self) -> u64 {
+        self.0 >> 32
+    }
+
+    fn first_way(self) -> usize {
+        (self.0 >> 28) as usize % WAYS
+    }
+}
+
+impl Ways {
+    fn new(budget: &Arc<Budget>, sets: usize) -> Result<Box<Self>> {
+        debug_assert!(sets.is_power_of_two());
+        Ok(Box::new(Self { sets: Charged::new(budget, sets)?, mask: sets - 1 }))
+    }
+
+    #[inline]
+    fn set(&self, hash: PathHash) -> &Set {
+        self.sets.get(hash.0 as usize & self.mask)
+    }
+}
+
+impl Cache {
+    pub(super) fn new(budget: Arc<Budget>) -> Result<Self> {
+        let ways = AtomicPtr::new(Box::into_raw(Ways::new(&budget, FIRST_SETS)?));
+        Ok(Self { ways, budget })
+    }
+
+    #[inline]
+    fn ways<'g>(&self, _guard: &'g Guard) -> &'g Ways {
+        // SAFETY: never null; retired through the epoch after it was replaced (`resize`), and we are pinned. Acquire: pairs
+        // with the swap there.
+        unsafe { &*self.ways.load(Ordering::Acquire) }
+    }
+
+    pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
+        self.ways(guard).sets.size_bytes()
+    }
+
+    /// Offers the nodes that the path may lead to, until one is accepted.
+    #[inline]
+    pub(super) fn find<T>(
+        &self,
+        hash: PathHash,
+        guard: &Guard,
+        mut accept: impl FnMut(NodeId) -> Option<T>,
+    ) -> Option<T> {
+        let set = self.ways(guard).set(hash);
+        let first = hash.first_way();
+        for step in 0..WAYS {
+            // Relaxed: a hint; what it leads to is loaded and checked on its own.
+            let entry = set.0[(first + step) % WAYS].load(Ordering::Relaxed);
+            if entry >> 32 == hash.tag()
+                && entry as u32 != 0
+                && let Some(found) = accept(NodeId::new(entry as u32))
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Notes where a path led. An entry that `is_stale` gives way; if none is, some other does now and then.
+    pub(super) fn fill(&self, hash: PathHash, id: NodeId, guard: &Guard, is_stale: impl Fn(NodeId) -> bool) {
+        let set = self.ways(guard).set(hash);
+        let first = hash.first_way();
+        let new = hash.tag() << 32 | u64::from(id.get());
+        let mut room = None;
+        for way in (0..WAYS).map(|step| (first + step) % WAYS) {
+            let entry = set.0[way].load(Ordering::Relaxed);
+            if entry == new {
+                return;
+            }
+            if entry >> 32 == hash.tag() || entry == 0 {
+                room = Some(way);
+                break;
+            }
+        }
+        let stale = |way: &usize| is_stale(NodeId::new(set.0[*way].load(Ordering::Relaxed) as u32));
+        let room = room.or_else(|| (0..WAYS).find(stale)).or_else(|| {
+            let draw = draw();
+            draw.is_multiple_of(REPLACE_ONE_IN).then_some((draw / REPLACE_ONE_IN) as usize % WAYS)
+        });
+        if let Some(way) = room {
+            set.0[way].store(new, Ordering::Relaxed);
+        }
+    }
+
+    /// Doubles while there are fewer than three ways for two nodes. Without memory it stays as it is.
+    pub(super) fn grow(&self, nodes: u64, guard: &Guard) {
+        let old = self.ways(guard);
+        let sets = old.mask + 1;
+        if nodes * 3 / 2 > (sets * WAYS) as u64 && sets < MOST_SETS {
+            self.resize(old, sets * 2, guard);
+        }
+    }
+
+    /// Falls back to the size `nodes` ask for; what it gives up counts as free once the epoch has passed.
+    pub(super) fn shrink(&self, nodes: u64, guard: &Guard) -> u64 {
+        let old = self.ways(guard);
+        let wanted = ((nodes * 3 / 2) as usize).div_ceil(WAYS).next_power_of_two().max(FIRST_SETS);
+        let gain = old.sets.size_bytes().saturating_sub((wanted * size_of::<Set>()) as u64);
+        if gain > 0 && self.resize(old, wanted, guard) { gain } else { 0 }
+    }
+
+    fn resize(&self, old: &Ways, sets: usize, guard: &Guard) -> bool {
+        let Ok(new) = Ways::new(&self.budget, sets) else { return false };
+        let (old, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
+        let won = self.ways.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // SAFETY: the winner retires the old one, which no thread that pins later can load; the loser's new one was never
+        // shared. Both came from `Box::into_raw`.
+        unsafe {
+            if won {
+                guard.defer_unchecked(move || drop(Box::from_raw(old)));
+            } else {
+                drop(Box::from_raw(new));
+            }
+        }
+        won
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        // SAFETY: exclusive; made by `Box::into_raw`.
+        drop(unsafe { Box::from_raw(self.ways.load(Ordering::Relaxed)) });
+    }
+}
+
+/// A number from a thread's own sequence (xorshift); which one does not matter.
+fn draw() -> u32 {
+    thread_local! {
+        static STATE: std::cell::Cell<u32> = const { std::cell::Cell::new(0x9E37_79B9) };
+    }
+    STATE.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        state.set(x);
+        x
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::Collector;
+
+    #[test]
+    fn what_was_filled_in_is_found_until_its_set_overflows() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let cache = Cache::new(budget.clone()).expect("room");
+        let collector = Collector::new();
+        let handle = collector.register();
+        let guard = handle.pin();
+        let hash = |n: u64| PathHash(n << 32 | 5);
+        for n in 1..=8 {
+            cache.fill(hash(n), NodeId::new(n as u32), &guard, |_| false);
+        }
+        for n in 1..=8 {
+            assert_eq!(cache.find(hash(n), &guard, Some), Some(NodeId::new(n as u32)));
+        }
+        // A ninth finds no room unless an entry is stale, or luck.
+        cache.fill(hash(9), NodeId::new(9), &guard, |id| id == NodeId::new(3));
+        assert_eq!(cache.find(hash(9), &guard, Some), Some(NodeId::new(9)));
+        assert_eq!(cache.find(hash(3), &guard, Some), None);
+        // The same path again takes the place of its own entry.
+        cache.fill(hash(9), NodeId::new(10), &guard, |_| false);
+        assert_eq!(cache.find(hash(9), &guard, Some), Some(NodeId::new(10)));
+    }
+
+    #[test]
+    fn it_grows_and_shrinks_with_the_nodes_and_every_byte_is_refunded() {
+        let budget = Arc::new(Budget::new(1 << 14));
+        let cache = Cache::new(budget.clone()).expect("room");
+        let collector = Collector::new();
+        {
+            let handle = collector.register();
+            let guard = handle.pin();
+            assert_eq!(cache.size_bytes(&guard), 4096);
+            cache.grow(341, &guard);
+            assert_eq!(cache.size_bytes(&guard), 4096);
+            cache.grow(342, &guard);
+            assert_eq!(cache.size_bytes(&guard), 8192);
+            // No room for the next size: it stays.
+            cache.grow(10_000, &guard);
+            assert_eq!(cache.size_bytes(&guard), 8192);
+            assert_eq!(cache.shrink(10, &guard), 4096);
+        }
+        drop(collector);
+        drop(cache);
+        assert_eq!(budget.charged(), 0);
+    }
+}

@@ -1,0 +1,316 @@
+//! Making names, with or without the directories above them.
+//!
+//! Reserve (find the dentry, or register and insert one that says NONE) → check that the directory is open → bind by one
+//! compare-and-swap. A chain of missing directories is built below the node of the topmost, out of everybody's reach, and
+//! appears whole by binding that.
+
+use super::{
+    Cx, Index, IndexError, Kind, NodeInit,
+    children::{Body, Refused},
+    dentry::DentryRef,
+    error::Result,
+    lookup::{Bound, Walk},
+    node::{GONE, Node, NodeId},
+    word::{self, Target, Word},
+};
+use crate::{
+    path::{self, Canonical},
+    sync::Ordering,
+};
+
+/// What a creation came to.
+pub(crate) enum Created<'g> {
+    New(Bound<'g>),
+    /// The name was bound already, to a file or a directory.
+    Exists(Bound<'g>),
+}
+
+/// A name that is in the table and settled.
+pub(super) struct Reserved<'g> {
+    pub(super) dentry: DentryRef<'g>,
+    /// `None`: nobody has bound it yet.
+    pub(super) target: Option<Target>,
+}
+
+/// Nodes and names made for a creation that is not bound yet, from the top down.
+struct Chain<'g> {
+    nodes: Vec<Target>,
+    /// The names of all but the topmost.
+    names: Vec<DentryRef<'g>>,
+}
+
+impl Index {
+    /// Makes a file or directory, and with `parents` whatever directories are missing above it, at one instant.
+    ///
+    /// # Errors
+    /// `NotFound` with the parent's path if that is missing and `parents` is not set; `NotADirectory`; `IsADirectory` for a file
+    /// with a trailing slash that does not exist; `Memory`.
+    pub(crate) fn create<'g>(
+        &'g self,
+        path: &Canonical<'_>,
+        kind: Kind,
+        parents: bool,
+        init: &NodeInit,
+        cx: &Cx<'g>,
+    ) -> Result<Created<'g>> {
+        let Some((parent, _)) = path.split() else {
+            return Ok(Created::Exists(self.find(path, cx.guard)?));
+        };
+        loop {
+            let (directory, names) = match self.locate(parent, cx.guard) {
+                Walk::Found(bound) if bound.is_dir() => (bound, &path.text()[parent.len()..]),
+                Walk::Found(_) => return Err(IndexError::NotADirectory(parent.to_owned())),
+                Walk::NotADirectory(end) => {
+                    return Err(IndexError::NotADirectory(parent[..end].to_owned()));
+                }
+                Walk::Missing(..) if !parents => return Err(IndexError::NotFound(parent.to_owned())),
+                Walk::Missing(bound, end) => (bound, &path.text()[end..]),
+            };
+            if let Some(done) = self.create_below(&directory, names, path, kind, init, cx)? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Makes the chain of `names` (a path relative to `directory`); `None` if things have changed and the walk is to be
+    /// taken again.
+    fn create_below<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        names: &str,
+        path: &Canonical<'_>,
+        kind: Kind,
+        init: &NodeInit,
+        cx: &Cx<'g>,
+    ) -> Result<Option<Created<'g>>> {
+        let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
+        let Some(reserved) = self.reserve(directory, names[0], cx)? else { return Ok(None) };
+        if let Some(target) = reserved.target {
+            return self.exists(directory, reserved.dentry, target, names.len() == 1, path);
+        }
+        if kind == Kind::File && path.names_directory() {
+            self.abandon(reserved.dentry, cx);
+            return Err(IndexError::IsADirectory(path.text().to_owned()));
+        }
+        let chain = match self.build(&names, kind, init, cx) {
+            Ok(chain) => chain,
+            Err(error) => {
+                self.abandon(reserved.dentry, cx);
+                return Err(error);
+            }
+        };
+        let top = chain.nodes[0];
+        if self.bind_new(directory, reserved.dentry, top, cx) {
+            return Ok(Some(Created::New(self.announce(directory, reserved.dentry, &chain, path, cx))));
+        }
+        self.discard(&chain, cx);
+        self.abandon(reserved.dentry, cx);
+        Ok(None)
+    }
+
+    fn exists<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        dentry: DentryRef<'g>,
+        target: Target,
+        is_last: bool,
+        path: &Canonical<'_>,
+    ) -> Result<Option<Created<'g>>> {
+        if !is_last || self.moves_now() != directory.moves {
+            return Ok(None);
+        }
+        if path.names_directory() && !target.is_dir() {
+            return Err(IndexError::NotADirectory(path.text().to_owned()));
+        }
+        Ok(Some(Created::Exists(self.bind(dentry, target, directory.moves))))
+    }
+
+    /// The dentry of `name`, made and registered if there is none; `None` if the directory is gone.
+    pub(super) fn reserve<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        name: &str,
+        cx: &Cx<'g>,
+    ) -> Result<Option<Reserved<'g>>> {
+        let key = self.key(directory.id, name);
+        loop {
+            let (dentry, fresh) = match self.table.lookup(key, cx.guard) {
+                Some(dentry) => (dentry, false),
+                None => {
+                    let list_key = key.list_key();
+                    let dentry = DentryRef::alloc(
+                        &self.memory,
+                        cx.magazine,
+                        directory.id,
+                        name,
+                        list_key,
+                        word::NONE,
+                    )?;
+                    let body = self.body(directory.target(), cx.guard);
+                    if !self.register(dentry, body, cx)? {
+                        return Ok(None);
+                    }
+                    (self.insert(dentry, cx), true)
+                }
+            };
+            match self.settle(dentry, cx.guard) {
+                Word::Dead => self.table.bury(dentry, cx.guard),
+                Word::None => return Ok(Some(Reserved { dentry, target: None })),
+                settled => {
+                    debug_assert!(!fresh || settled.target().is_some());
+                    return Ok(Some(Reserved { dentry, target: settled.target() }));
+                }
+            }
+        }
+    }
+
+    /// Registers a dentry that nobody can reach yet, or frees it.
+    fn register(&self, dentry: DentryRef<'_>, body: &Body, cx: &Cx<'_>) -> Result<bool> {
+        match body.register(dentry, &self.memory, cx.magazine) {
+            Ok(()) => Ok(true),
+            Err(refused) => {
+                // SAFETY: neither registered nor inserted.
+                unsafe { dentry.free(&self.memory) };
+                match refused {
+                    Refused::Closed => Ok(false),
+                    Refused::Memory(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Inserts a registered dentry; if its name is there already, that one is returned and this one withdrawn.
+    fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
+        match self.table.insert(dentry, cx.guard) {
+            Ok(()) => dentry,
+            Err(other) => {
+                super::children::free_slot(dentry.slot(), &self.memory, cx.guard);
+                // SAFETY: never in the table, so its hold is ours; no longer in a slot.
+                unsafe { dentry.unhold(&self.memory, cx.guard) };
+                other
+            }
+        }
+    }
+
+    /// Gives a reservation up, unless someone has bound it. Others who had it find it dead and make another.
+    pub(super) fn abandon(&self, dentry: DentryRef<'_>, cx: &Cx<'_>) {
+        let _ = dentry.word.compare_exchange(word::NONE, word::DEAD, Ordering::SeqCst, Ordering::SeqCst);
+        if dentry.word.load(Ordering::SeqCst) == word::DEAD {
+            self.table.bury(dentry, cx.guard);
+        }
+    }
+
+    /// Binds a reserved name, if its directory still stands where it stood. The compare-and-swap is the instant of creation.
+    fn bind_new(&self, directory: &Bound<'_>, dentry: DentryRef<'_>, target: Target, cx: &Cx<'_>) -> bool {
+        self.may_bind(self.body(directory.target(), cx.guard), cx.guard)
+            && self.moves_now() == directory.moves
+            // Release: publishes the node, and what is below it. SeqCst for the scans of closing directories.
+            && dentry
+                .word
+                .compare_exchange(word::NONE, word::bound(target), Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+
+    /// Makes the nodes for `names` and links all below the first to each other.
+    fn build<'g>(&'g self, names: &[&str], kind: Kind, init: &NodeInit, cx: &Cx<'g>) -> Result<Chain<'g>> {
+        let mut chain =
+            Chain { nodes: Vec::with_capacity(names.len()), names: Vec::with_capacity(names.len() - 1) };
+        let built = names.iter().enumerate().try_for_each(|(depth, name)| {
+            let kind = if depth + 1 < names.len() { Kind::Directory } else { kind };
+            self.extend(&mut chain, name, kind, init, cx)
+        });
+        match built {
+            Ok(()) => Ok(chain),
+            Err(error) => {
+                self.discard(&chain, cx);
+                Err(error)
+            }
+        }
+    }
+
+    fn extend<'g>(
+        &'g self,
+        chain: &mut Chain<'g>,
+        name: &str,
+        kind: Kind,
+        init: &NodeInit,
+        cx: &Cx<'g>,
+    ) -> Result<()> {
+        let target = self.make_node(kind, init, cx)?;
+        let Some(&parent) = chain.nodes.last() else {
+            chain.nodes.push(target);
+            return Ok(());
+        };
+        chain.nodes.push(target);
+        let list_key = self.key(parent.id, name).list_key();
+        let dentry =
+            DentryRef::alloc(&self.memory, cx.magazine, parent.id, name, list_key, word::bound(target))?;
+        let open = self.register(dentry, self.body(parent, cx.guard), cx)?;
+        debug_assert!(open, "nobody else can reach the new directory");
+        let inserted = self.insert(dentry, cx) == dentry;
+        debug_assert!(inserted, "no other name has the new directory as its parent");
+        // Release: the dentry is filled. Nobody will kill this name before the chain is bound, but for `discard`.
+        self.slot(target.id).dentry.store(dentry.address(), Ordering::Release);
+        chain.names.push(dentry);
+        Ok(())
+    }
+
+    fn make_node(&self, kind: Kind, init: &NodeInit, cx: &Cx<'_>) -> Result<Target> {
+        self.memory.admit(size_of::<Node>())?;
+        let id = self.nodes.alloc(cx.nodes).ok_or(IndexError::Memory(size_of::<Node>() as u64))?;
+        let target = Target { id: NodeId::new(id), kind };
+        if kind == Kind::File {
+            self.slot(target.id).initialise(kind, init);
+            return Ok(target);
+        }
+        match Body::alloc(&self.memory, cx.magazine) {
+            Ok(body) => {
+                let content = body.as_ptr().expose_provenance() as u64;
+                let (created, modified) = (init.created, init.modified);
+                let init = NodeInit { content, created, modified, ..NodeInit::default() };
+                self.slot(target.id).initialise(kind, &init);
+                Ok(target)
+            }
+            Err(error) => {
+                // SAFETY: taken above, never used.
+                unsafe { self.nodes.free(id) };
+                Err(error)
+            }
+        }
+    }
+
+    /// Unmakes what was never bound.
+    fn discard(&self, chain: &Chain<'_>, cx: &Cx<'_>) {
+        for dentry in &chain.names {
+            let target = dentry.target().expect("nobody else changes an unreachable name");
+            self.slot(target.id).dentry.store(GONE, Ordering::SeqCst);
+            dentry.word.store(word::DEAD, Ordering::SeqCst);
+            self.table.bury(*dentry, cx.guard);
+        }
+        for target in &chain.nodes {
+            self.retire(target.id, cx);
+        }
+    }
+
+    /// What follows the binding: back pointer, counts, cache. A thread that stops before leaves nothing wrong, only slower.
+    fn announce<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        top: DentryRef<'g>,
+        chain: &Chain<'g>,
+        path: &Canonical<'_>,
+        cx: &Cx<'g>,
+    ) -> Bound<'g> {
+        self.point_back(chain.nodes[0].id, top);
+        for target in &chain.nodes {
+            self.slot(target.id).set_live(target.kind);
+            self.count_up(target.kind, cx);
+        }
+        let last = *chain.nodes.last().expect("at least one");
+        let dentry = chain.names.last().copied().unwrap_or(top);
+        let bound = self.bind(dentry, last, directory.moves);
+        self.note(path.text(), &bound, cx.guard);
+        debug_assert_eq!(path::components(path.text()).last().map(|c| c.name), Some(dentry.name_str()));
+        bound
+    }
+}

@@ -1,0 +1,337 @@
+//! Finding the node of a path.
+//!
+//! The hot way: hash of the text as written → cache → node → and then up, comparing names from the end of the text: when the
+//! root is reached with nothing left, the text was canonical and led here. The cold way: canonicalise, walk down the table.
+//!
+//! Both read the `moves` word before and after. A directory that stands is where it was as long as that word is the same, and
+//! cannot go while something in it is bound; so if each name on the way was seen bound, the whole path was at the instant the
+//! last (going down) or the first (going up) was seen.
+
+use super::{
+    Index, IndexError, Kind,
+    cache::PathHash,
+    dentry::DentryRef,
+    descriptor,
+    error::Result,
+    node::{GONE, Node, NodeId},
+    table::Key,
+    word::{self, Target},
+};
+use crate::{
+    epoch::Guard,
+    path::{self, Canonical},
+    sync::Ordering,
+};
+use std::hash::{BuildHasher, Hasher};
+
+/// A name that was bound to a node at some instant of the look-up.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound<'g> {
+    pub(crate) id: NodeId,
+    pub(crate) node: &'g Node,
+    kind: Kind,
+    /// `None` for the root.
+    pub(super) dentry: Option<DentryRef<'g>>,
+    /// The `moves` word's value.
+    pub(super) moves: u64,
+}
+
+/// Whether a writer may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// The name is bound to the node, and nothing is under way that would change that.
+    Yes,
+    /// Look the path up again: it may be bound to another node, or to none.
+    Retry,
+}
+
+impl<'g> Bound<'g> {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.kind == Kind::Directory
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target { id: self.id, kind: self.kind }
+    }
+
+    /// For readers, after loading the content: whether the path still leads to the node, and hence did at the load.
+    #[inline]
+    pub(crate) fn still(&self, index: &Index) -> bool {
+        self.dentry.is_none_or(|dentry| dentry.target() == Some(self.target()))
+            && index.moves_now() == self.moves
+    }
+
+    /// For writers, between loading the content word and the compare-and-swap on it. If the answer is `Yes` and the
+    /// compare-and-swap succeeds, the name was bound to the node at that instant: whoever changes the name marks it first, then
+    /// bumps the word's binding count, then changes it.
+    #[inline]
+    pub(crate) fn settled(&self, index: &Index, guard: &Guard) -> Settled {
+        let Some(dentry) = self.dentry else { return Settled::Yes };
+        // Acquire: pairs with the AcqRel of `bump_binding`: a content word loaded after a bump shows the mark here.
+        let plain = dentry.word.load(Ordering::Acquire) == word::bound(self.target());
+        if plain && index.moves_now() == self.moves {
+            return Settled::Yes;
+        }
+        index.settle(dentry, guard);
+        Settled::Retry
+    }
+}
+
+/// How far a walk came.
+pub(super) enum Walk<'g> {
+    Found(Bound<'g>),
+    /// The deepest directory there is, and where its path ends in the text.
+    Missing(Bound<'g>, usize),
+    /// A file where a directory was needed; its path ends there.
+    NotADirectory(usize),
+}
+
+impl Index {
+    /// The node of a path.
+    #[inline]
+    pub(crate) fn lookup<'g>(&'g self, path: &str, guard: &'g Guard) -> Result<Bound<'g>> {
+        match self.cached(path, self.path_hash(path), guard) {
+            Some(bound) => Ok(bound),
+            None => self.lookup_cold(path, guard),
+        }
+    }
+
+    #[cold]
+    fn lookup_cold<'g>(&'g self, raw: &str, guard: &'g Guard) -> Result<Bound<'g>> {
+        let path = Canonical::new(raw)
+            .map_err(|invalid| IndexError::Invalid { path: raw.to_owned(), reason: invalid.reason })?;
+        let bound = self.find(&path, guard)?;
+        // Without its leading slash a path verifies as well: such a spelling deserves an entry of its own.
+        if path.text().strip_prefix('/') == Some(raw) {
+            self.note(raw, &bound, guard);
+        }
+        Ok(bound)
+    }
+
+    /// The node of a canonical path.
+    pub(super) fn find<'g>(&'g self, path: &Canonical<'_>, guard: &'g Guard) -> Result<Bound<'g>> {
+        match self.locate(path.text(), guard) {
+            Walk::Found(bound) if path.names_directory() && !bound.is_dir() => {
+                Err(IndexError::NotADirectory(path.text().to_owned()))
+            }
+            Walk::Found(bound) => Ok(bound),
+            Walk::Missing(..) => Err(IndexError::NotFound(path.text().to_owned())),
+            Walk::NotADirectory(end) => Err(IndexError::NotADirectory(path.text()[..end].to_owned())),
+        }
+    }
+
+    /// The directory of a canonical text.
+    pub(super) fn find_directory<'g>(&'g self, text: &str, guard: &'g Guard) -> Result<Bound<'g>> {
+        match self.locate(text, guard) {
+            Walk::Found(bound) if bound.is_dir() => Ok(bound),
+            Walk::Found(_) => Err(IndexError::NotADirectory(text.to_owned())),
+            Walk::Missing(..) => Err(IndexError::NotFound(text.to_owned())),
+            Walk::NotADirectory(end) => Err(IndexError::NotADirectory(text[..end].to_owned())),
+        }
+    }
+
+    /// By the cache or by walking.
+    pub(super) fn locate<'g>(&'g self, text: &str, guard: &'g Guard) -> Walk<'g> {
+        match self.cached(text, self.path_hash(text), guard) {
+            Some(bound) => Walk::Found(bound),
+            None => self.walk(text, guard),
+        }
+    }
+
+    #[inline]
+    pub(super) fn path_hash(&self, text: &str) -> PathHash {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(text.as_bytes());
+        PathHash(hasher.finish())
+    }
+
+    #[inline]
+    pub(super) fn key<'k>(&self, parent: NodeId, name: &'k str) -> Key<'k> {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(parent.get());
+        hasher.write(name.as_bytes());
+        Key { hash: hasher.finish() as u32, parent, name: name.as_bytes() }
+    }
+
+    /// The `moves` word's value; does not help.
+    #[inline]
+    pub(super) fn moves_now(&self) -> u64 {
+        // Acquire: pairs with the decision of a move: what was read before this of its effects comes with its count.
+        let bits = self.moves.load(Ordering::Acquire);
+        descriptor::resolve(&self.moves, bits)
+    }
+
+    #[inline]
+    fn cached<'g>(&'g self, text: &str, hash: PathHash, guard: &'g Guard) -> Option<Bound<'g>> {
+        let moves = self.moves_now();
+        let bound = self.cache.find(hash, guard, |id| self.verify(id, text.as_bytes(), moves, guard))?;
+        (self.moves_now() == moves).then_some(bound)
+    }
+
+    /// Whether `text` leads to `id`: up from the node to the root, consuming the text from its end.
+    #[inline]
+    fn verify<'g>(&'g self, id: NodeId, text: &[u8], moves: u64, guard: &'g Guard) -> Option<Bound<'g>> {
+        let node = self.slot(id);
+        let dentry = self.dentry_of(node, guard)?;
+        let target = dentry.target().filter(|target| target.id == id)?;
+        let (mut lower, mut rest) = (dentry, text);
+        loop {
+            rest = rest.strip_suffix(lower.name())?;
+            let parent = lower.parent();
+            if parent == NodeId::ROOT {
+                break;
+            }
+            rest = rest.strip_suffix(b"/")?;
+            lower = self.dentry_of(self.slot(parent), guard)?;
+            lower.target().filter(|target| target.id == parent)?;
+        }
+        (rest.is_empty() || rest == b"/").then_some(Bound {
+            id,
+            node,
+            kind: target.kind,
+            dentry: Some(dentry),
+            moves,
+        })
+    }
+
+    /// The dentry that a node points back to.
+    #[inline]
+    pub(super) fn dentry_of<'g>(&self, node: &Node, _guard: &'g Guard) -> Option<DentryRef<'g>> {
+        // Acquire: pairs with the stores of the pointer, which come after the dentry was filled.
+        let address = node.dentry.load(Ordering::Acquire);
+        // SAFETY: not retired while a node points to it (`node`, invariant 1), hence readable under the guard.
+        (address > GONE).then(|| unsafe { DentryRef::from_address(address) })
+    }
+
+    /// Down from the root. Whatever it answers was so at one instant.
+    pub(super) fn walk<'g>(&'g self, text: &str, guard: &'g Guard) -> Walk<'g> {
+        loop {
+            let moves = self.moves_now();
+            let end = self.walk_once(text, moves, guard);
+            if self.moves_now() == moves {
+                if let Walk::Found(bound) = &end {
+                    self.note(text, bound, guard);
+                }
+                return end;
+            }
+        }
+    }
+
+    fn walk_once<'g>(&'g self, text: &str, moves: u64, guard: &'g Guard) -> Walk<'g> {
+        let root = self.slot(NodeId::ROOT);
+        let mut bound = Bound { id: NodeId::ROOT, node: root, kind: Kind::Directory, dentry: None, moves };
+        let mut reached = 0;
+        for component in path::components(text) {
+            if !bound.is_dir() {
+                return Walk::NotADirectory(reached);
+            }
+            match self.child(&bound, component.name, guard) {
+                Some(child) => bound = child,
+                None => return Walk::Missing(bound, reached),
+            }
+            reached = component.end;
+        }
+        Walk::Found(bound)
+    }
+
+    fn child<'g>(&'g self, parent: &Bound<'g>, name: &str, guard: &'g Guard) -> Option<Bound<'g>> {
+        let dentry = self.table.lookup(self.key(parent.id, name), guard)?;
+        let target = dentry.target()?;
+        Some(self.bind(dentry, target, parent.moves))
+    }
+
+    pub(super) fn bind<'g>(&'g self, dentry: DentryRef<'g>, target: Target, moves: u64) -> Bound<'g> {
+        Bound { id: target.id, node: self.slot(target.id), kind: target.kind, dentry: Some(dentry), moves }
+    }
+
+    /// Notes in the cache where a path led, and in the node under which name, should its creator not have come to that.
+    pub(super) fn note(&self, text: &str, bound: &Bound<'_>, guard: &Guard) {
+        let Some(dentry) = bound.dentry else { return };
+        self.point_back(bound.id, dentry);
+        self.cache.fill(self.path_hash(text), bound.id, guard, |id| {
+            self.slot(id).dentry.load(Ordering::Relaxed) <= GONE
+        });
+    }
+
+    /// Sets a new node's back pointer. It stays unset until the name is bound, for a name that never comes to be bound may be
+    /// retired; and it is never 0 again, so that this cannot undo what a rename or removal has made of it.
+    pub(super) fn point_back(&self, id: NodeId, dentry: DentryRef<'_>) {
+        let word = &self.slot(id).dentry;
+        if word.load(Ordering::Relaxed) == 0 {
+            let _ = word.compare_exchange(0, dentry.address(), Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Visits the entries of a directory; one that is there throughout, exactly once.
+    pub(crate) fn for_each_child(
+        &self,
+        directory: &Bound<'_>,
+        guard: &Guard,
+        mut visit: impl FnMut(&str, NodeId, Kind),
+    ) {
+        self.body(directory.target(), guard).for_each(guard, |dentry| {
+            if let Some(target) = dentry.target() {
+                visit(dentry.name_str(), target.id, target.kind);
+            }
+            true
+        });
+    }
+
+    /// The entries of a directory by name, each name once.
+    pub(crate) fn children(&self, directory: &Bound<'_>, guard: &Guard) -> Vec<(String, NodeId, Kind)> {
+        let mut entries = Vec::new();
+        self.for_each_child(directory, guard, |name, id, kind| entries.push((name.to_owned(), id, kind)));
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        // A name that was removed and made again during the listing may have been met twice.
+        entries.dedup_by(|a, b| a.0 == b.0);
+        entries
+    }
+
+    /// The path of a node at some instant of the call; `None` if it has lost its name.
+    pub(crate) fn path_of(&self, id: NodeId, guard: &Guard) -> Option<String> {
+        loop {
+            let moves = self.moves_now();
+            let names = self.names_up(id, guard);
+            if self.moves_now() == moves {
+                let names = names?;
+                let mut text = String::with_capacity(names.iter().map(|name| name.len() + 1).sum());
+                for name in names.iter().rev() {
+                    text.push('/');
+                    text.push_str(name);
+                }
+                return Some(if text.is_empty() { "/".to_owned() } else { text });
+            }
+        }
+    }
+
+    fn names_up<'g>(&'g self, id: NodeId, guard: &'g Guard) -> Option<Vec<&'g str>> {
+        let mut names = Vec::new();
+        let mut at = id;
+        while at != NodeId::ROOT {
+            let dentry = self.current_dentry(at, guard)?;
+            names.push(dentry.name_str());
+            at = dentry.parent();
+        }
+        Some(names)
+    }
+
+    /// The dentry that stands for the node now. If the node has been renamed since its back pointer was read, or is being
+    /// renamed and the pointer has not turned yet, it is read again.
+    fn current_dentry<'g>(&'g self, id: NodeId, guard: &'g Guard) -> Option<DentryRef<'g>> {
+        let node = self.slot(id);
+        loop {
+            let dentry = self.dentry_of(node, guard)?;
+            if dentry.target().is_some_and(|target| target.id == id) {
+                return Some(dentry);
+            }
+            self.settle(dentry, guard);
+            if self.dentry_of(node, guard) == Some(dentry) {
+                return None;
+            }
+        }
+    }
+}

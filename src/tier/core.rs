@@ -1,0 +1,378 @@
+//! The store itself: everything but its threads and its public face.
+
+use super::{
+    ground::Ground,
+    local::{Local, Registry},
+    word::Word,
+    worker::Jobs,
+};
+use crate::{
+    arena::{Arena, Budget},
+    config::Config,
+    epoch::{Collector, Guard},
+    error::{Error, Result},
+    index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
+    scorer::{RequestClock, Sketch},
+    segment::{RealDisk, SegmentConfig, Segments, StorageKind},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering::*},
+};
+use crossbeam_utils::CachePadded;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Files the sketch is made for at first.
+const FIRST_SKETCH_FILES: usize = 1024;
+/// No machine of today holds more nodes than this many 64-byte slots.
+const MAX_NODES: u32 = u32::MAX - 1;
+
+/// One store. Fields are dropped in order: the threads' handles, then the collector, whose last garbage may still touch the
+/// ground and the index, then these.
+pub(crate) struct Core {
+    pub(crate) id: u64,
+    pub(crate) registry: Registry,
+    collector: Collector,
+    pub(crate) index: Index,
+    pub(crate) sketch: Sketch,
+    pub(crate) ground: Box<Ground>,
+    pub(crate) config: Config,
+    pub(crate) clock: RequestClock,
+    pub(crate) jobs: Jobs,
+    /// Where the eviction hand stands, in node slots.
+    pub(crate) hand: CachePadded<AtomicU32>,
+    closed: AtomicBool,
+    /// Searches left in which the hand goes out of its way to find a file of the first band; see `room`.
+    pub(crate) low_searches: AtomicU32,
+    /// Bytes of blocks staged for long files: until they are published the hand cannot take them.
+    pub(crate) staging: AtomicU64,
+    /// What is charged for the sketch.
+    sketch_charged: AtomicU64,
+    pub(crate) opened: Instant,
+}
+
+/// Which file an operation is about.
+#[derive(Clone, Copy)]
+pub(crate) enum At<'p> {
+    /// Whatever file has this path at that instant.
+    Path(&'p str),
+    /// The file of an open handle, named or not.
+    Node(NodeId),
+}
+
+/// A file as found under a guard.
+pub(crate) struct Spot<'g> {
+    pub(crate) id: NodeId,
+    pub(crate) node: &'g Node,
+    bound: Option<Bound<'g>>,
+}
+
+impl Spot<'_> {
+    #[inline]
+    pub(crate) fn word(&self) -> Word {
+        // Acquire: pairs with the Release of the exchange that published the content.
+        Word::from_bits(self.node.content.load(Acquire))
+    }
+
+    /// Whether the file still has the name it was found by: then what was loaded from it belongs to that name.
+    #[inline]
+    pub(crate) fn still(&self, core: &Core) -> bool {
+        self.bound.as_ref().is_none_or(|bound| bound.still(&core.index))
+    }
+
+    /// Whether an exchange of the word loaded before this call will happen before any rename or removal commits.
+    pub(crate) fn settled(&self, core: &Core, guard: &Guard) -> bool {
+        self.bound.as_ref().is_none_or(|bound| bound.settled(&core.index, guard) == Settled::Yes)
+    }
+
+    /// Takes a reference to the file, for a handle; false if it is being freed, or lost its name.
+    pub(crate) fn acquire(&self, core: &Core) -> bool {
+        self.bound.as_ref().is_some_and(|bound| core.index.acquire(bound))
+    }
+
+    /// Exchanges the content; Release publishes the bytes and pairs with the Acquire in `word`.
+    pub(crate) fn exchange(&self, from: Word, to: Word) -> bool {
+        exchange(&self.node.content, from, to.in_place_of(from))
+    }
+}
+
+/// One exchange of a content word or slot. AcqRel: Release publishes the bytes to the Acquire loads of readers; Acquire
+/// orders the retirement of what was there after its publication.
+pub(crate) fn exchange(word: &AtomicU64, from: Word, to: Word) -> bool {
+    word.compare_exchange(from.bits(), to.bits(), AcqRel, Acquire).is_ok()
+}
+
+impl Core {
+    pub(crate) fn new(config: Config) -> Result<std::sync::Arc<Core>> {
+        let budget = Arc::new(Budget::new(config.memory_limit_bytes));
+        let memory = |source| Error::io("", "reserving memory", source);
+        let arena =
+            Arc::new(Arena::new(budget.clone(), config.chunk_bytes, config.huge_pages).map_err(memory)?);
+        let index = Index::new(arena.clone(), MAX_NODES).map_err(memory)?;
+        let sketch = Sketch::new(FIRST_SKETCH_FILES).map_err(memory)?;
+        let segments = Segments::open(
+            SegmentConfig {
+                dir: config.storage_path.clone().unwrap_or_else(default_dir),
+                kind: StorageKind::Temp,
+                segment_bytes: config.segment_bytes,
+                chunk_bytes: config.chunk_bytes,
+                storage_limit_bytes: config.storage_limit_bytes,
+            },
+            std::sync::Arc::new(RealDisk),
+        )?;
+        let core = Core {
+            id: next_id(),
+            registry: Registry::new(),
+            collector: Collector::new(),
+            index,
+            sketch,
+            ground: Box::new(Ground::new(arena, segments)),
+            clock: RequestClock::new(),
+            jobs: Jobs::new(&config),
+            hand: CachePadded::new(AtomicU32::new(0)),
+            closed: AtomicBool::new(false),
+            low_searches: AtomicU32::new(0),
+            staging: AtomicU64::new(0),
+            sketch_charged: AtomicU64::new(0),
+            opened: Instant::now(),
+            config,
+        };
+        let core = std::sync::Arc::new(core);
+        let bytes = core.sketch.size_bytes(&core.local().pin());
+        if !budget.try_charge(bytes) {
+            return Err(core.memory_limit("", bytes));
+        }
+        core.sketch_charged.store(bytes, Relaxed);
+        Ok(core)
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        self.ground.arena.budget()
+    }
+
+    /// Registers a thread; see `Core::local` for the one at hand.
+    pub(crate) fn acquire_local(&self) -> &Local {
+        self.registry.acquire(&self.collector, &self.ground.arena)
+    }
+
+    pub(crate) fn cx<'g>(&'g self, local: &'g Local, guard: &'g Guard) -> Cx<'g> {
+        Cx { guard, magazine: &local.magazine, nodes: &local.nodes }
+    }
+
+    /// Acquire: pairs with the Release in `shut`.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Closes; true for the one call that did.
+    pub(crate) fn shut(&self) -> bool {
+        !self.closed.swap(true, AcqRel)
+    }
+
+    /// The file `at` is about.
+    #[inline]
+    pub(crate) fn resolve<'g>(&'g self, at: At<'_>, guard: &'g Guard) -> Result<Spot<'g>> {
+        match at {
+            At::Path(path) => {
+                let bound = self.index.lookup(path, guard).map_err(|error| self.index_error(error))?;
+                if bound.is_dir() {
+                    return Err(Error::IsADirectory { path: canonical_name(path) });
+                }
+                Ok(Spot { id: bound.id, node: bound.node, bound: Some(bound) })
+            }
+            At::Node(id) => {
+                let node = self.index.node(id).ok_or(Error::Closed)?;
+                Ok(Spot { id, node, bound: None })
+            }
+        }
+    }
+
+    /// The node of a file that has a name, or is open.
+    #[inline]
+    pub(crate) fn file(&self, id: NodeId) -> Option<&Node> {
+        self.index.node(id).filter(|node| node.live_kind() == Some(Kind::File))
+    }
+
+    /// The name an error is about, in canonical form; a handle's owner fills it in.
+    pub(crate) fn name_of(at: At<'_>) -> String {
+        match at {
+            At::Path(path) => canonical_name(path),
+            At::Node(_) => String::new(),
+        }
+    }
+
+    pub(crate) fn index_error(&self, error: IndexError) -> Error {
+        about_index(error, self.config.memory_limit_bytes)
+    }
+
+    pub(crate) fn memory_limit(&self, path: &str, needed_bytes: u64) -> Error {
+        Error::MemoryLimit {
+            path: path.to_owned(),
+            needed_bytes,
+            limit_bytes: self.config.memory_limit_bytes,
+        }
+    }
+
+    /// What a word of a closed store or a file that is no more gives.
+    pub(crate) fn gone(&self, at: At<'_>) -> Error {
+        if self.is_closed() { Error::Closed } else { Error::NotFound { path: Self::name_of(at) } }
+    }
+
+    /// Contents in RAM, of all threads' counts.
+    pub(crate) fn resident(&self) -> u64 {
+        self.registry.level(|counters| counters.resident.get())
+    }
+
+    /// A use of a file: for the sketch, its age, its count of reads and its boost. A file that is hot and settled costs loads.
+    #[inline]
+    pub(crate) fn touch(&self, local: &Local, spot: &Spot<'_>, guard: &Guard) {
+        self.request(local, spot.id, spot.node, guard);
+        super::heat::read(self, local, spot.node);
+    }
+
+    /// The scorer's share of a use.
+    #[inline]
+    pub(crate) fn request(&self, local: &Local, id: NodeId, node: &Node, guard: &Guard) {
+        let raised = self.sketch.record(u64::from(id.get()), guard);
+        let epoch = self.clock.epoch();
+        if node.age.load(Relaxed) != epoch {
+            node.age.store(epoch, Relaxed);
+        }
+        if let Some((requests, increments)) = local.request(raised) {
+            self.report(requests, increments, guard);
+        }
+    }
+
+    #[cold]
+    fn report(&self, requests: u64, increments: u64, guard: &Guard) {
+        let resident = self.resident();
+        self.clock.advance(requests, resident);
+        if increments > 0 {
+            self.sketch.age(increments, resident, guard);
+        }
+        if let Some(bytes) = self.sketch.wants(self.index.file_count(), guard) {
+            self.grow_sketch(bytes, guard);
+        }
+    }
+
+    /// Doubles the sketch if the budget allows; else it stays as it is and estimates less well.
+    fn grow_sketch(&self, bytes: u64, guard: &Guard) {
+        if !self.budget().try_charge(bytes) {
+            return;
+        }
+        if matches!(self.sketch.grow(guard), Ok(true)) {
+            // The old table is freed within the grace period; until then its bytes are a thousandth of the new files'.
+            self.budget().refund(self.sketch_charged.swap(bytes, AcqRel));
+        } else {
+            self.budget().refund(bytes);
+        }
+    }
+
+    /// Lets the epoch advance as far as pinned threads allow, and frees what it can.
+    pub(crate) fn collect(&self, local: &Local) {
+        for _ in 0..4 {
+            local.pin().flush();
+        }
+    }
+
+    /// Bytes retired but not yet free.
+    pub(crate) fn awaiting_reclamation(&self) -> u64 {
+        self.registry.tally(|counters| counters.retired_bytes.get()).saturating_sub(self.ground.reclaimed())
+    }
+
+    /// Drops one reference to a file that was unlinked or closed; the last one gives up its content.
+    pub(crate) fn drop_ref(&self, local: &Local, id: NodeId) {
+        if !self.index.release(id) {
+            return;
+        }
+        let guard = local.pin();
+        if let Some(node) = self.index.node(id) {
+            self.empty(local, &guard, node);
+        }
+        self.index.retire(id, &self.cx(local, &guard));
+    }
+
+    /// Takes a node's content for good.
+    fn empty(&self, local: &Local, guard: &Guard, node: &Node) {
+        let mut old = Word::from_bits(node.content.load(Acquire));
+        while old.content() != super::word::Content::Gone {
+            if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
+                // SAFETY: unlinked by the exchange, under the guard.
+                unsafe { self.ground.retire(local, guard, old) };
+                return;
+            }
+            old = Word::from_bits(node.content.load(Acquire));
+        }
+    }
+
+    /// Gives up every file's content. Readers and writers in flight finish on what they hold, or find the store closed.
+    pub(crate) fn tear_down(&self, local: &Local) {
+        for slot in 0..self.index.bound() {
+            let guard = local.pin();
+            if let Some(node) = self.file(NodeId::new(slot)) {
+                self.empty(local, &guard, node);
+            }
+        }
+        self.collect(local);
+        self.ground.arena.drain(&local.magazine);
+        self.ground.arena.trim(u64::MAX);
+        self.ground.segments.shrink();
+    }
+}
+
+fn about_index(error: IndexError, limit_bytes: u64) -> Error {
+    match error {
+        IndexError::NotFound(path) => Error::NotFound { path },
+        IndexError::NotADirectory(path) => Error::NotADirectory { path },
+        IndexError::IsADirectory(path) => Error::IsADirectory { path },
+        IndexError::NotEmpty(path) => Error::DirectoryNotEmpty { path },
+        IndexError::Invalid { path, reason } => Error::InvalidPath { path, reason },
+        IndexError::IntoItself { from, to } => Error::InvalidArgument {
+            path: from,
+            argument: "to",
+            expected: "a path outside the directory that is moved".to_owned(),
+            found: to,
+        },
+        IndexError::Memory(needed_bytes) => {
+            Error::MemoryLimit { path: String::new(), needed_bytes, limit_bytes }
+        }
+    }
+}
+
+/// Never used twice in a process, so that what a thread remembers of a store cannot be taken for another's.
+fn next_id() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// A path as errors show it.
+pub(crate) fn canonical_name(path: &str) -> String {
+    crate::path::Canonical::new(path).map_or_else(|_| path.to_owned(), |path| path.text().to_owned())
+}
+
+/// Now, in nanoseconds since 1970.
+pub(crate) fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Now, in seconds since 1970, as coarse as the kernel's tick and a fifth of the price.
+#[inline]
+pub(crate) fn coarse_seconds() -> u32 {
+    rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec as u32
+}
+
+/// A time the store kept.
+pub(crate) fn time_of(ns: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(ns)
+}
+
+/// Where segments go when nobody said.
+pub(crate) fn default_dir() -> PathBuf {
+    std::env::temp_dir()
+}

@@ -1,0 +1,756 @@
+//! Changing contents. New bytes are staged first, where nobody sees them; one exchange of the content word makes them the
+//! file's. An exchange that fails means that another one succeeded, and the change is made anew upon it.
+//!
+//! # Invariants
+//! 1. Staged words are owned by their `Staged` until the exchange, and by the node from it on.
+//! 2. What an exchange is based on (the old word, the old chunks) is held from when it was read to the exchange.
+//! 3. Bytes below a published length are never written again. Bytes above it in the same block are written by the one append
+//!    that claimed them by exchanging the header's `tail` from that very length.
+
+use super::{
+    core::{At, Core, Spot, canonical_name, now_ns},
+    ground::Held,
+    heat,
+    local::Local,
+    tree::{MAX_LEN, NoMemory, Rebuilt, Tree, TreeMemory, rebuild},
+    word::{Content, Word},
+};
+use crate::{
+    arena::BlockRef,
+    config::Priority,
+    epoch::Guard,
+    error::{Error, Result},
+    index::{Created, IndexError, Kind, NodeId},
+    sync::Ordering::*,
+};
+
+/// A content nobody has seen yet; given up on drop unless it is published.
+pub(crate) struct Staged<'c> {
+    core: &'c Core,
+    local: &'c Local,
+    word: Word,
+    priority: Priority,
+}
+
+impl Staged<'_> {
+    /// The word is in a node now.
+    fn publish(self) {
+        if matches!(self.word.content(), Content::Ram(_)) {
+            self.core.note_resident(self.local, self.priority);
+        } else if matches!(self.word.content(), Content::Disk(_)) {
+            self.local.counters.swaps_out.add(1);
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        let ground = &self.core.ground;
+        match self.word.content() {
+            // SAFETY: never published: the one reference is this one's.
+            Content::Ram(block) => drop(unsafe { ground.arena.release(block) }),
+            // SAFETY: never published.
+            Content::Disk(extent) => unsafe { ground.segments.kill(extent) },
+            _ => {}
+        }
+    }
+}
+
+/// A whole content, staged: one word, or a tree and its chunks' words.
+pub(crate) struct Whole<'c> {
+    staged: Vec<Staged<'c>>,
+    rebuilt: Option<Rebuilt>,
+}
+
+/// What one operation has taken of the RAM for staged chunks; given back when it is done.
+struct StagingShare<'c> {
+    core: &'c Core,
+    taken: u64,
+}
+
+impl<'c> StagingShare<'c> {
+    fn new(core: &'c Core) -> Self {
+        Self { core, taken: 0 }
+    }
+
+    fn take(&mut self, bytes: u64) -> bool {
+        // Relaxed: a count.
+        let before = self.core.staging.fetch_add(bytes, Relaxed);
+        if before.saturating_add(bytes) > self.core.config.memory_limit_bytes / 4 {
+            self.core.staging.fetch_sub(bytes, Relaxed);
+            return false;
+        }
+        self.taken += bytes;
+        true
+    }
+}
+
+impl Drop for StagingShare<'_> {
+    fn drop(&mut self) {
+        self.core.staging.fetch_sub(self.taken, Relaxed);
+    }
+}
+
+/// A change of part of a file.
+#[derive(Clone, Copy)]
+pub(crate) enum Change<'d> {
+    WriteAt { data: &'d [u8], offset: u64 },
+    Append { data: &'d [u8] },
+    SetLen(u64),
+}
+
+/// What a change comes to on a file of a certain length.
+#[derive(Clone, Copy)]
+struct Plan<'d> {
+    data: &'d [u8],
+    offset: u64,
+    new_len: u64,
+}
+
+impl Plan<'_> {
+    fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
+impl<'d> Change<'d> {
+    fn on(self, len: u64) -> Option<Plan<'d>> {
+        let (data, offset) = match self {
+            Change::WriteAt { data, offset } => (data, offset),
+            Change::Append { data } => (data, len),
+            Change::SetLen(new_len) => {
+                return (new_len <= MAX_LEN).then_some(Plan { data: &[], offset: new_len, new_len });
+            }
+        };
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= MAX_LEN)?;
+        Some(Plan { data, offset, new_len: end.max(len) })
+    }
+}
+
+/// How a whole-file write treats the name.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Naming {
+    pub(crate) priority: Option<Priority>,
+    pub(crate) create_new: bool,
+}
+
+impl Core {
+    /// Stages `len` bytes that `fill` writes, in a block of at least `capacity`, or on disk if RAM is full of better files.
+    fn stage<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        len: usize,
+        capacity: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<()>,
+    ) -> Result<Staged<'c>> {
+        let staged = |word| Staged { core: self, local, word, priority };
+        if len == 0 {
+            return Ok(staged(Word::EMPTY));
+        }
+        let roomy = (capacity > len).then(|| self.block(local, capacity, priority)).flatten();
+        if let Some(mut fresh) = roomy.or_else(|| self.block(local, len, priority)) {
+            fill(fresh.bytes_mut(len))?;
+            fresh.set_len(len);
+            return Ok(staged(Word::ram(fresh.into_block())));
+        }
+        if priority.is_locked() {
+            return Err(self.memory_limit("", len as u64));
+        }
+        let mut scratch = self.scratch(local, len)?;
+        fill(scratch.bytes_mut())?;
+        Ok(staged(Word::disk(self.store(local, &scratch)?)))
+    }
+
+    /// Stages bytes as they are.
+    fn stage_bytes<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
+        let copy = |to: &mut [u8]| {
+            to.copy_from_slice(data);
+            Ok(())
+        };
+        if data.is_empty() || priority.is_locked() {
+            return self.stage(local, priority, data.len(), 0, copy);
+        }
+        match self.block(local, data.len(), priority) {
+            Some(mut fresh) => {
+                fresh.bytes_mut(data.len()).copy_from_slice(data);
+                let word = Word::ram(fresh.into_block());
+                Ok(Staged { core: self, local, word, priority })
+            }
+            None => self.stage_on_disk(local, priority, data),
+        }
+    }
+
+    fn stage_on_disk<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
+        let word = Word::disk(self.store(local, data)?);
+        Ok(Staged { core: self, local, word, priority })
+    }
+
+    /// Stages a chunk of a long file. What is staged is out of the hand's reach until it is published, so all such chunks
+    /// together take at most a share of RAM, and go to disk beyond it.
+    fn stage_chunk<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        data: &[u8],
+        share: &mut StagingShare<'c>,
+    ) -> Result<Staged<'c>> {
+        if priority.is_locked() || share.take(data.len() as u64) {
+            self.stage_bytes(local, priority, data)
+        } else {
+            self.stage_on_disk(local, priority, data)
+        }
+    }
+
+    /// Stages a whole content: one word, or a tree with its chunks.
+    fn stage_whole<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Whole<'c>> {
+        let chunk = self.config.chunk_bytes;
+        let mut staged = Vec::with_capacity(data.len().div_ceil(chunk).max(1));
+        if data.len() <= chunk {
+            staged.push(self.stage_bytes(local, priority, data)?);
+            return Ok(Whole { staged, rebuilt: None });
+        }
+        let mut share = StagingShare::new(self);
+        for piece in data.chunks(chunk) {
+            staged.push(self.stage_chunk(local, priority, piece, &mut share)?);
+        }
+        let chunks: Vec<u64> = (0..staged.len() as u64).collect();
+        self.stage_tree(local, staged, &chunks, data.len() as u64)
+    }
+
+    /// A tree of staged chunks.
+    fn stage_tree<'c>(
+        &'c self,
+        local: &'c Local,
+        staged: Vec<Staged<'c>>,
+        chunks: &[u64],
+        len: u64,
+    ) -> Result<Whole<'c>> {
+        let words = staged.iter().map(|staged| staged.word);
+        let changes: Vec<(u64, Word)> = chunks.iter().copied().zip(words).collect();
+        let rebuilt = self
+            .with_room(local, || {
+                let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
+                rebuild(&memory, None, &changes, len, self.chunk_shift()).map_err(|NoMemory(bytes)| bytes)
+            })
+            .map_err(|bytes| self.memory_limit("", bytes))?;
+        Ok(Whole { staged, rebuilt: Some(rebuilt) })
+    }
+
+    fn chunk_shift(&self) -> u32 {
+        self.config.chunk_bytes.trailing_zeros()
+    }
+
+    /// Replaces, or creates, the file `path` with `data`.
+    pub(crate) fn write(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> Result<()> {
+        let priority = match self.priority_of(local, At::Path(path)) {
+            Ok(_) if naming.create_new => {
+                return Err(Error::AlreadyExists { path: canonical_name(path) });
+            }
+            Ok(own) => naming.priority.unwrap_or(own),
+            Err(Error::NotFound { .. }) => naming.priority.unwrap_or_default(),
+            Err(error) => return Err(error),
+        };
+        let whole =
+            self.stage_whole(local, priority, data).map_err(|error| error.about(&canonical_name(path)))?;
+        self.put_staged(local, path, whole, naming, priority)
+    }
+
+    /// Copies one version of a file to another name, chunk by chunk; its length.
+    pub(crate) fn copy(&self, local: &Local, from: &str, to: &str) -> Result<u64> {
+        let version = self.version(local, At::Path(from), 0..u64::MAX)?;
+        let (len, single) = (version.len, version.is_single());
+        let priority = match self.priority_of(local, At::Path(to)) {
+            Err(Error::NotFound { .. }) => Priority::NORMAL,
+            other => other?,
+        };
+        let (mut chunks, mut staged, mut share) = (Vec::new(), Vec::new(), StagingShare::new(self));
+        for (chunk, word, held) in version.into_parts() {
+            let bytes = self.load(local, At::Path(from), (!single).then_some(chunk), word, held, priority)?;
+            let copy = self.stage_chunk(local, priority, &bytes, &mut share);
+            chunks.push(chunk);
+            staged.push(copy.map_err(|error| error.about(&canonical_name(to)))?);
+        }
+        let whole = if single {
+            if staged.is_empty() {
+                staged.push(self.stage(local, priority, 0, 0, |_| Ok(()))?);
+            }
+            Whole { staged, rebuilt: None }
+        } else {
+            self.stage_tree(local, staged, &chunks, len)?
+        };
+        self.put_staged(local, to, whole, Naming::default(), priority)?;
+        Ok(len)
+    }
+
+    fn put_staged(
+        &self,
+        local: &Local,
+        path: &str,
+        mut whole: Whole<'_>,
+        naming: Naming,
+        priority: Priority,
+    ) -> Result<()> {
+        let word = match &whole.rebuilt {
+            Some(rebuilt) => Word::tree(rebuilt.tree),
+            None => whole.staged[0].word,
+        };
+        let written = self.put(local, path, word, naming, priority);
+        if written.is_ok() {
+            whole.staged.into_iter().for_each(Staged::publish);
+        } else if let Some(rebuilt) = &mut whole.rebuilt {
+            // SAFETY: not published; its chunks are given up with `staged`.
+            unsafe { rebuilt.discard(&self.ground.arena) };
+        }
+        written
+    }
+
+    /// Makes `word` the content of the file `path`, by an exchange or by creating it.
+    fn put(&self, local: &Local, path: &str, word: Word, naming: Naming, priority: Priority) -> Result<()> {
+        loop {
+            self.check_open()?;
+            let guard = local.pin();
+            match self.resolve(At::Path(path), &guard) {
+                Ok(_) if naming.create_new => {
+                    return Err(Error::AlreadyExists { path: canonical_name(path) });
+                }
+                Ok(spot) => {
+                    if self.replace(local, &guard, &spot, spot.word(), word) {
+                        if let Some(priority) = naming.priority {
+                            heat::set_priority(self, spot.node, priority);
+                        }
+                        return Ok(());
+                    }
+                }
+                Err(Error::NotFound { .. }) => {
+                    drop(guard);
+                    if self.create(local, path, word, priority, false)?.is_some() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Exchanges a file's content, `old`, for `word`; false if another exchange, or a change of its name, came first.
+    fn replace(&self, local: &Local, guard: &Guard, spot: &Spot<'_>, old: Word, word: Word) -> bool {
+        if old.content() == Content::Gone || !spot.settled(self, guard) || !spot.exchange(old, word) {
+            return false;
+        }
+        self.written(local, guard, spot);
+        // SAFETY: unlinked by the exchange, under the guard.
+        unsafe { self.ground.retire(local, guard, old) };
+        true
+    }
+
+    fn written(&self, local: &Local, guard: &Guard, spot: &Spot<'_>) {
+        // Relaxed: a time orders nothing.
+        spot.node.modified.store(now_ns(), Relaxed);
+        self.request(local, spot.id, spot.node, guard);
+    }
+
+    /// Creates a file with this content, and its parents; `None` if there is one by now. With `hold`, a reference to it is
+    /// the caller's.
+    pub(crate) fn create(
+        &self,
+        local: &Local,
+        path: &str,
+        word: Word,
+        priority: Priority,
+        hold: bool,
+    ) -> Result<Option<NodeId>> {
+        let canonical = self.canonical(path)?;
+        if canonical.names_directory() {
+            return Err(Error::IsADirectory { path: canonical.text().to_owned() });
+        }
+        let made = self.with_room(local, || {
+            let guard = local.pin();
+            let init = self.init(word, priority);
+            match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
+                // A file that is removed again before it is held is as if it had come and gone before.
+                Ok(Created::New(bound)) if hold && !self.index.acquire(&bound) => Ok(Ok(None)),
+                Ok(Created::New(bound)) => {
+                    self.request(local, bound.id, bound.node, &guard);
+                    Ok(Ok(Some(bound.id)))
+                }
+                Ok(Created::Exists(_)) => Ok(Ok(None)),
+                Err(IndexError::Memory(bytes)) => Err(bytes),
+                Err(error) => Ok(Err(self.index_error(error))),
+            }
+        });
+        made.unwrap_or_else(|bytes| Err(self.memory_limit(canonical.text(), bytes)))
+    }
+
+    /// Appends to a file, or creates it.
+    pub(crate) fn append(&self, local: &Local, path: &str, data: &[u8]) -> Result<()> {
+        loop {
+            match self.update(local, At::Path(path), Change::Append { data }) {
+                Err(Error::NotFound { .. }) => {}
+                other => return other.map(drop),
+            }
+            match self.write(local, path, data, Naming { priority: None, create_new: true }) {
+                Err(Error::AlreadyExists { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes a part of a file new, in one instant; where the data ends in it.
+    pub(crate) fn update(&self, local: &Local, at: At<'_>, change: Change<'_>) -> Result<u64> {
+        loop {
+            self.check_open()?;
+            let guard = local.pin();
+            let spot = self.resolve(at, &guard)?;
+            let word = spot.word();
+            let Some(len) = self.ground.len_of(word, &guard) else {
+                if spot.still(self) {
+                    return Err(self.gone(at));
+                }
+                continue;
+            };
+            let plan = change.on(len).ok_or_else(|| too_long(at, change))?;
+            let unchanged = match change {
+                Change::SetLen(new_len) => new_len == len,
+                _ => plan.data.is_empty(),
+            };
+            if unchanged && spot.still(self) {
+                return Ok(plan.offset);
+            }
+            let tree = matches!(word.content(), Content::Tree(_));
+            if !tree && self.append_in_place(local, &guard, &spot, word, &plan) {
+                return Ok(plan.end());
+            }
+            let priority = heat::priority(spot.node);
+            let base = Base { word, len, priority };
+            let done = if tree && plan.new_len > 0 || plan.new_len > self.config.chunk_bytes as u64 {
+                let touched = self.touched_chunks(local, &base, &plan, &guard);
+                drop(guard);
+                self.update_chunks(local, at, &base, change, touched)?
+            } else {
+                // SAFETY: loaded under the guard.
+                let held = unsafe { self.ground.hold(local, word, &guard) };
+                drop(guard);
+                self.update_single(local, at, &base, &held, plan)?
+            };
+            if done {
+                return Ok(plan.end());
+            }
+        }
+    }
+
+    /// Appends within the block the file is in already, if nobody else claimed what is free in it.
+    fn append_in_place(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        word: Word,
+        plan: &Plan<'_>,
+    ) -> bool {
+        let Content::Ram(block) = word.content() else { return false };
+        let len = self.ground.arena.len(block);
+        if plan.offset != len as u64 || plan.data.is_empty() {
+            return false;
+        }
+        let Some(longer) = self.claim_slack(block, plan.data) else { return false };
+        if !spot.settled(self, guard) || !spot.exchange(word, Word::ram(longer)) {
+            return false; // what was claimed stays unused until the block is free
+        }
+        self.written(local, guard, spot);
+        true
+    }
+
+    /// Puts `data` behind the bytes of a block that has no copy on disk; `None` if it does not fit or is claimed already.
+    fn claim_slack(&self, block: BlockRef, data: &[u8]) -> Option<BlockRef> {
+        let arena = &self.ground.arena;
+        let (len, header) = (arena.len(block), arena.header(block));
+        let new_len = len + data.len();
+        if new_len > arena.capacity(block).min(self.config.chunk_bytes)
+            || self.ground.extent_of(block).is_some()
+        {
+            return None;
+        }
+        // Relaxed: the claim is exclusive by being an exchange; the bytes are published by the word.
+        header.tail.compare_exchange(len as u32, new_len as u32, Relaxed, Relaxed).ok()?;
+        // SAFETY: in bounds (checked by `slack_mut`); nobody reads beyond the published length, and nobody else writes there:
+        // this thread claimed it (invariant 3). The caller is pinned since it loaded the block.
+        unsafe {
+            arena.slack_mut(block, len, data.len()).copy_from_nonoverlapping(data.as_ptr(), data.len());
+        }
+        Some(arena.with_len(block, new_len))
+    }
+
+    /// A change that leaves the file one content. False: something came between, try again.
+    fn update_single(
+        &self,
+        local: &Local,
+        at: At<'_>,
+        base: &Base,
+        held: &Held,
+        plan: Plan<'_>,
+    ) -> Result<bool> {
+        let new_len = plan.new_len as usize;
+        let appends = !plan.data.is_empty() && plan.offset > 0 && plan.end() == plan.new_len;
+        let staged = self
+            .stage(local, base.priority, new_len, self.roomy(new_len, appends), |to| {
+                self.compose(local, held, plan.offset as usize, plan.data, to)
+            })
+            .map_err(|error| error.about(&Core::name_of(at)))?;
+        let guard = local.pin();
+        let spot = self.resolve(at, &guard)?;
+        if !self.replace(local, &guard, &spot, base.word, staged.word) {
+            return Ok(false);
+        }
+        staged.publish();
+        Ok(true)
+    }
+
+    /// How much to allocate for a content that is being appended to: half as much again, so that appending `n` bytes in small
+    /// pieces copies O(n).
+    fn roomy(&self, len: usize, appends: bool) -> usize {
+        if appends { (len + len / 2).min(self.config.chunk_bytes) } else { 0 }
+    }
+
+    /// Fills `to` with the held bytes, zeros, and `data` at `offset`.
+    fn compose(&self, local: &Local, held: &Held, offset: usize, data: &[u8], to: &mut [u8]) -> Result<()> {
+        let old = match held {
+            Held::Nothing => 0,
+            Held::Block(block) => {
+                let bytes = block.bytes();
+                let n = bytes.len().min(to.len());
+                to[..n].copy_from_slice(&bytes[..n]);
+                n
+            }
+            Held::Extent(hold) => {
+                let len = hold.len();
+                if len <= to.len() {
+                    self.ground.read_extent(hold, &mut to[..len])?;
+                    len
+                } else {
+                    let mut scratch = self.scratch(local, len)?;
+                    self.ground.read_extent(hold, scratch.bytes_mut())?;
+                    to.copy_from_slice(&scratch[..to.len()]);
+                    to.len()
+                }
+            }
+        };
+        to[old..].fill(0);
+        if !data.is_empty() {
+            to[offset..offset + data.len()].copy_from_slice(data);
+        }
+        Ok(())
+    }
+
+    /// A change of a file in chunks, or one that makes it so. False: something came between, try again.
+    fn update_chunks(
+        &self,
+        local: &Local,
+        at: At<'_>,
+        base: &Base,
+        change: Change<'_>,
+        touched: Vec<Touched<'_>>,
+    ) -> Result<bool> {
+        let mut staged = Vec::with_capacity(touched.len());
+        let mut share = StagingShare::new(self);
+        for part in touched.iter().filter(|part| part.changes) {
+            let part_staged = self.stage_part(local, base.priority, part, &mut share);
+            staged.push(part_staged.map_err(|error| error.about(&Core::name_of(at)))?);
+        }
+        let guard = local.pin();
+        let spot = self.resolve(at, &guard)?;
+        let now = spot.word();
+        let Some(new_len) = self.still_applies(now, base, &touched, change, &guard) else { return Ok(false) };
+        let mut changes: Vec<(u64, Word)> = touched
+            .iter()
+            .filter(|part| part.changes)
+            .zip(&staged)
+            .map(|(part, staged)| (part.chunk, staged.word))
+            .collect();
+        // SAFETY: loaded under the guard.
+        let tree = match now.content() {
+            Content::Tree(tree) => Some(unsafe { Tree::deref(tree) }),
+            _ => None,
+        };
+        // What was the file's one content becomes the first chunk, unless that is changed, too.
+        let absorbed = tree.is_none() && changes.first().is_none_or(|(chunk, _)| *chunk > 0);
+        if absorbed && now.value() != Word::EMPTY {
+            changes.insert(0, (0, now.value()));
+        }
+        let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
+        let mut rebuilt = match rebuild(&memory, tree, &changes, new_len, self.chunk_shift()) {
+            Ok(rebuilt) => rebuilt,
+            Err(NoMemory(bytes)) => {
+                drop(guard);
+                if !self.make_room(local, bytes, crate::scorer::Band::Kept, u32::MAX) {
+                    return Err(self.memory_limit(&Core::name_of(at), bytes));
+                }
+                return Ok(false);
+            }
+        };
+        if !spot.settled(self, &guard) || !spot.exchange(now, Word::tree(rebuilt.tree)) {
+            // SAFETY: not published.
+            unsafe { rebuilt.discard(&self.ground.arena) };
+            return Ok(false);
+        }
+        staged.into_iter().for_each(Staged::publish);
+        self.written(local, &guard, &spot);
+        rebuilt.take_cut_apart();
+        if tree.is_none() && !absorbed {
+            rebuilt.replaced.push(now);
+        }
+        for old in rebuilt.replaced.drain(..) {
+            // SAFETY: in the old tree (or word) and not in the new one; unlinked by the exchange, under the guard.
+            unsafe { self.ground.retire(local, &guard, old) };
+        }
+        // SAFETY: as above.
+        unsafe { self.ground.retire_pieces(local, &guard, std::mem::take(&mut rebuilt.old)) };
+        Ok(true)
+    }
+
+    fn stage_part<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        part: &Touched<'_>,
+        share: &mut StagingShare<'c>,
+    ) -> Result<Staged<'c>> {
+        if part.whole {
+            return self.stage_chunk(local, priority, part.data, share);
+        }
+        let new_len = part.new_len;
+        let appends =
+            part.old != Word::EMPTY && !part.data.is_empty() && part.at + part.data.len() == new_len;
+        self.stage(local, priority, new_len, self.roomy(new_len, appends), |to| {
+            self.compose(local, &part.held, part.at, part.data, to)
+        })
+    }
+
+    /// The chunks a plan changes, with what they are now, held.
+    fn touched_chunks<'d>(
+        &self,
+        local: &Local,
+        base: &Base,
+        plan: &Plan<'d>,
+        guard: &Guard,
+    ) -> Vec<Touched<'d>> {
+        let Base { word, len, .. } = *base;
+        let chunk_bytes = self.config.chunk_bytes as u64;
+        let chunks = if !plan.data.is_empty() {
+            plan.offset / chunk_bytes..plan.end().div_ceil(chunk_bytes)
+        } else if plan.new_len < len && !plan.new_len.is_multiple_of(chunk_bytes) {
+            plan.new_len / chunk_bytes..plan.new_len / chunk_bytes + 1
+        } else {
+            0..0
+        };
+        chunks
+            .map(|chunk| {
+                let start = chunk * chunk_bytes;
+                let from = plan.offset.max(start);
+                let to = plan.end().min(start + chunk_bytes);
+                let data = match plan.data.is_empty() {
+                    true => &plan.data[..0],
+                    false => &plan.data[(from - plan.offset) as usize..(to - plan.offset) as usize],
+                };
+                let at = (from - start) as usize;
+                let old = self.chunk_word(word, chunk, guard);
+                let old_len = self.ground.len_of(old, guard).unwrap_or(0) as usize;
+                let new_len = if data.is_empty() { old_len.min(at) } else { old_len.max(at + data.len()) };
+                // A truncation in a part that reads as zeros anyway changes nothing, provided that it stays so.
+                let changes = !data.is_empty() || new_len != old_len;
+                let covered = at == 0 && data.len() >= old_len;
+                // SAFETY: loaded under the guard.
+                let held = unsafe { self.ground.hold(local, old, guard) };
+                let held_bytes = if covered { Held::Nothing } else { held };
+                let whole = at == 0 && data.len() as u64 == chunk_bytes;
+                Touched { chunk, at, data, new_len, old, held: held_bytes, whole, changes }
+            })
+            .collect()
+    }
+
+    /// The word of a chunk of a content, be it in chunks or not.
+    fn chunk_word(&self, word: Word, chunk: u64, _guard: &Guard) -> Word {
+        match word.content() {
+            // SAFETY: loaded under the guard.
+            Content::Tree(tree) => unsafe { Tree::deref(tree) }
+                .slot(chunk)
+                .map_or(Word::EMPTY, |slot| Word::from_bits(slot.load(Acquire)).value()),
+            _ if chunk == 0 => word.value(),
+            _ => Word::EMPTY,
+        }
+    }
+
+    /// Whether what was staged upon `before` is right upon `now`; the file's new length if so.
+    fn still_applies(
+        &self,
+        now: Word,
+        base: &Base,
+        touched: &[Touched<'_>],
+        change: Change<'_>,
+        guard: &Guard,
+    ) -> Option<u64> {
+        let is_tree = |word: Word| matches!(word.content(), Content::Tree(_));
+        if !(is_tree(now) && is_tree(base.word)) && now != base.word {
+            return None;
+        }
+        let len = self.ground.len_of(now, guard)?;
+        let plan = change.on(len)?;
+        let same_place = match change {
+            // Which chunk it cuts, if any, depends on what there was.
+            Change::SetLen(_) => len == base.len,
+            Change::Append { .. } => {
+                let chunk = self.config.chunk_bytes as u64;
+                touched.first().is_some_and(|part| plan.offset == part.chunk * chunk + part.at as u64)
+            }
+            _ => true,
+        };
+        let unchanged =
+            touched.iter().all(|part| part.whole || self.chunk_word(now, part.chunk, guard) == part.old);
+        (same_place && unchanged).then_some(plan.new_len)
+    }
+
+    /// A file's own priority.
+    pub(crate) fn priority_of(&self, local: &Local, at: At<'_>) -> Result<Priority> {
+        let guard = local.pin();
+        Ok(heat::priority(self.resolve(at, &guard)?.node))
+    }
+}
+
+/// What a change was planned upon.
+struct Base {
+    word: Word,
+    len: u64,
+    priority: Priority,
+}
+
+/// A chunk that a change is about.
+struct Touched<'d> {
+    chunk: u64,
+    /// Where in the chunk the data goes, or where a truncation cuts.
+    at: usize,
+    data: &'d [u8],
+    new_len: usize,
+    /// What the chunk was when this was planned.
+    old: Word,
+    /// Its bytes, where some of them stay.
+    held: Held,
+    /// The data is the whole chunk: whatever it was is of no account.
+    whole: bool,
+    /// Whether it becomes another; else it must only stay what it is.
+    changes: bool,
+}
+
+fn too_long(at: At<'_>, change: Change<'_>) -> Error {
+    let found = match change {
+        Change::WriteAt { data, offset } => format!("offset {offset} and {} bytes", data.len()),
+        Change::Append { data } => format!("{} bytes more", data.len()),
+        Change::SetLen(len) => len.to_string(),
+    };
+    Error::InvalidArgument {
+        path: Core::name_of(at),
+        argument: "offset",
+        expected: format!("a file of at most {MAX_LEN} bytes"),
+        found,
+    }
+}

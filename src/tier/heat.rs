@@ -1,0 +1,121 @@
+//! What a node remembers of its use: reads, boost, priority, last access. One word holds what must change together.
+//!
+//! ```text
+//!  63            32 31      16 15     8 7        0
+//! ┌────────────────┬──────────┬────────┬──────────┐
+//! │ progress       │ pass     │ unused │ priority │
+//! └────────────────┴──────────┴────────┴──────────┘
+//! ```
+//! `progress` counts the reads towards boosts, `pass` is the sketch's pass it was last brought up to date in: it halves with
+//! every pass since, as the sketch's counters do.
+
+use super::{core::Core, local::Local};
+use crate::{
+    config::Priority,
+    index::Node,
+    sync::{AtomicU64, Ordering::*},
+};
+
+/// Reads are counted one by one to here, and beyond in steps of `STEP`, each taken with a chance of one in `STEP`.
+const EXACT_READS: u32 = 64;
+const STEP: u32 = 32;
+
+const PASS_SHIFT: u32 = 16;
+const PROGRESS_SHIFT: u32 = 32;
+
+/// The word of a file that was never read.
+pub(crate) fn fresh(priority: Priority) -> u64 {
+    u64::from(priority.get())
+}
+
+pub(crate) fn priority(node: &Node) -> Priority {
+    // Relaxed throughout this module: the word orders nothing but itself.
+    Priority::from_level(node.heat.load(Relaxed) as u8)
+}
+
+/// The priority that reads have lifted a file to.
+pub(crate) fn effective(core: &Core, node: &Node) -> Priority {
+    let heat = node.heat.load(Relaxed);
+    let own = Priority::from_level(heat as u8);
+    let threshold = core.config.boost_threshold;
+    if threshold == 0 || own >= Priority::BOOST_CAP {
+        return own;
+    }
+    let boost = faded(heat, core.sketch.passes()) / threshold;
+    let lifted = u32::from(own.get()).saturating_add(boost).min(Priority::BOOST_CAP.get().into());
+    Priority::from_level(lifted as u8)
+}
+
+fn faded(heat: u64, passes: u64) -> u32 {
+    let since = (passes as u16).wrapping_sub((heat >> PASS_SHIFT) as u16);
+    ((heat >> PROGRESS_SHIFT) as u32).checked_shr(since.into()).unwrap_or(0)
+}
+
+/// Sets a file's own priority and clears its boost.
+pub(crate) fn set_priority(core: &Core, node: &Node, to: Priority) {
+    let pass = u64::from(core.sketch.passes() as u16) << PASS_SHIFT;
+    node.heat.store(pass | u64::from(to.get()), Relaxed);
+}
+
+/// Counts one read. Past 64 reads it writes once in 32 calls, or when the clock's second has changed.
+#[inline]
+pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
+    let now = super::core::coarse_seconds();
+    if node.accessed.load(Relaxed) != now {
+        node.accessed.store(now, Relaxed);
+    }
+    // Boosts are exact for the first reads after the priority was set, too.
+    let boosting =
+        core.config.boost_threshold > 0 && ((node.heat.load(Relaxed) >> PROGRESS_SHIFT) as u32) < EXACT_READS;
+    let step = if node.reads.load(Relaxed) < EXACT_READS || boosting {
+        1
+    } else if (local.random() >> 32) as u32 % STEP == 0 {
+        STEP
+    } else {
+        return;
+    };
+    count(core, node, step);
+}
+
+fn count(core: &Core, node: &Node, step: u32) {
+    // A count that would wrap stays where it is.
+    let before = node.reads.fetch_add(step, Relaxed);
+    if before > u32::MAX - STEP {
+        node.reads.store(u32::MAX - STEP, Relaxed);
+    }
+    if core.config.boost_threshold > 0 {
+        progress(&node.heat, core.sketch.passes(), step);
+    }
+}
+
+fn progress(word: &AtomicU64, passes: u64, step: u32) {
+    let mut heat = word.load(Relaxed);
+    loop {
+        let progress = faded(heat, passes).saturating_add(step);
+        let next = u64::from(progress) << PROGRESS_SHIFT
+            | u64::from(passes as u16) << PASS_SHIFT
+            | heat & ((1 << PASS_SHIFT) - 1);
+        match word.compare_exchange_weak(heat, next, Relaxed, Relaxed) {
+            Ok(_) => return,
+            Err(now) => heat = now,
+        }
+    }
+}
+
+#[cfg(all(test, not(memfs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_grows_by_reads_and_halves_with_each_pass() {
+        let word = AtomicU64::new(fresh(Priority::HIGH));
+        for _ in 0..40 {
+            progress(&word, 0, 1);
+        }
+        let heat = word.load(Relaxed);
+        assert_eq!([faded(heat, 0), faded(heat, 1), faded(heat, 3), faded(heat, 40)], [40, 20, 5, 0]);
+        assert_eq!(heat as u8, 7);
+        progress(&word, 2, 1);
+        assert_eq!(faded(word.load(Relaxed), 2), 11);
+    }
+}

@@ -1,0 +1,194 @@
+//! What a thread keeps of a store: its epoch handle, its claims of free slots, its counters.
+//!
+//! # Invariants
+//! 1. A `Local` belongs to one thread at a time: to the one whose exchange set `in_use`. Giving it back is a Release store,
+//!    taking it over an Acquire exchange, so all that is `!Sync` in it is handed over whole.
+//! 2. Locals are freed with their registry only, so a reference lives as long as the store.
+//! 3. The registry is dropped before the collector (see `Core`): handles go first.
+
+use crate::{
+    arena::{Arena, Magazine, PoolMagazine},
+    epoch::{Collector, Guard, Handle},
+    stats::Counters,
+    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, Ordering::*},
+};
+use std::{cell::Cell, ptr};
+
+/// Keeps the arena mapped for what outlives the store: `FileRef` and `Bytes`. One per thread, so that threads taking
+/// references do not meet on one count.
+pub(crate) struct Lease {
+    pub(crate) arena: Arc<Arena>,
+}
+
+pub(crate) struct Local {
+    in_use: AtomicBool,
+    next: *mut Local,
+    handle: Handle,
+    pub(crate) magazine: Magazine,
+    pub(crate) nodes: PoolMagazine,
+    pub(crate) counters: Counters,
+    lease: std::sync::Arc<Lease>,
+    random: Cell<u64>,
+    /// How many locals the registry has.
+    threads: Arc<AtomicU64>,
+    /// Retired since the last flush, in bytes.
+    retired: Cell<u64>,
+    /// Requests and performed increments since the last report to the scorer.
+    requests: Cell<u32>,
+    increments: Cell<u32>,
+}
+
+/// A thread flushes its garbage when this much of it waits, whatever its share.
+const FLUSH_BYTES: u64 = 256 << 10;
+/// How many requests a thread gathers before it tells the scorer.
+pub(crate) const REQUEST_BATCH: u32 = 64;
+
+impl Local {
+    #[inline]
+    pub(crate) fn pin(&self) -> Guard {
+        self.handle.pin()
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.lease.arena
+    }
+
+    pub(crate) fn lease(&self) -> std::sync::Arc<Lease> {
+        self.lease.clone()
+    }
+
+    /// Uniform enough to sample with (xorshift64, Marsaglia 2003).
+    #[inline]
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
+
+    /// Adds to what was retired; true when so much waits with this thread that it should be flushed. A thread that goes idle
+    /// keeps what it did not flush, so the bound is a share: of a 64th of the limit, among all threads.
+    pub(crate) fn retire_bytes(&self, bytes: u64) -> bool {
+        self.counters.retired_bytes.add(bytes);
+        let sum = self.retired.get() + bytes;
+        // Relaxed: how many threads there are is a matter of tuning.
+        let share = self.lease.arena.budget().limit() / 64 / self.threads.load(Relaxed).max(1);
+        let bound = share.min(FLUSH_BYTES);
+        self.retired.set(if sum >= bound { 0 } else { sum });
+        sum >= bound
+    }
+
+    /// Notes a request; once a batch is full, hands it out as (requests, increments).
+    #[inline]
+    pub(crate) fn request(&self, raised: bool) -> Option<(u64, u64)> {
+        let requests = self.requests.get() + 1;
+        let increments = self.increments.get() + u32::from(raised);
+        if requests < REQUEST_BATCH {
+            self.requests.set(requests);
+            self.increments.set(increments);
+            return None;
+        }
+        self.requests.set(0);
+        self.increments.set(0);
+        Some((u64::from(requests), u64::from(increments)))
+    }
+}
+
+/// All the locals of one store: a list that only grows, and no longer than the threads that ever used the store at once.
+pub(crate) struct Registry {
+    head: AtomicPtr<Local>,
+    threads: Arc<AtomicU64>,
+}
+
+// SAFETY: what is !Send and !Sync in a local is touched by its one owner only (invariant 1); others read its counters.
+unsafe impl Send for Registry {}
+// SAFETY: as above.
+unsafe impl Sync for Registry {}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()), threads: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// A local for the calling thread; lock-free.
+    pub(crate) fn acquire(&self, collector: &Collector, arena: &Arc<Arena>) -> &Local {
+        for local in self.iter() {
+            // Acquire: pairs with the Release in `release`. Relaxed on failure: nothing is read.
+            if !local.in_use.load(Relaxed)
+                && local.in_use.compare_exchange(false, true, Acquire, Relaxed).is_ok()
+            {
+                return local;
+            }
+        }
+        let new = Box::into_raw(Box::new(Local {
+            in_use: AtomicBool::new(true),
+            next: ptr::null_mut(),
+            handle: collector.register(),
+            magazine: Magazine::new(),
+            nodes: PoolMagazine::new(),
+            counters: Counters::default(),
+            lease: std::sync::Arc::new(Lease { arena: arena.clone() }),
+            threads: self.threads.clone(),
+            random: Cell::new(0),
+            retired: Cell::new(0),
+            requests: Cell::new(0),
+            increments: Cell::new(0),
+        }));
+        self.threads.fetch_add(1, Relaxed);
+        // SAFETY: just made, shared by nobody until the exchange below; a non-zero seed from its own address.
+        unsafe { (*new).random.set((new as u64) | 1) };
+        loop {
+            let head = self.head.load(Relaxed);
+            // SAFETY: still unshared.
+            unsafe { (*new).next = head };
+            // Release: pairs with the Acquire in `iter`.
+            if self.head.compare_exchange(head, new, Release, Relaxed).is_ok() {
+                // SAFETY: never freed before the registry (invariant 2).
+                return unsafe { &*new };
+            }
+        }
+    }
+
+    /// Gives a local back, with nothing of the store left in it.
+    ///
+    /// # Safety
+    /// The calling thread owns `local` and uses it no more.
+    pub(crate) unsafe fn release(&self, local: &Local) {
+        // Release: pairs with the Acquire in `acquire`.
+        local.in_use.store(false, Release);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Local> {
+        // Acquire: pairs with the Release in `acquire`.
+        let mut at = self.head.load(Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: pushed whole, never freed before the registry (invariant 2).
+            let local = unsafe { at.as_ref()? };
+            at = local.next;
+            Some(local)
+        })
+    }
+
+    /// The sum of one level over all threads, at least zero.
+    pub(crate) fn level(&self, of: impl Fn(&Counters) -> i64) -> u64 {
+        self.iter().map(|local| of(&local.counters)).sum::<i64>().max(0) as u64
+    }
+
+    /// The sum of one tally over all threads.
+    pub(crate) fn tally(&self, of: impl Fn(&Counters) -> u64) -> u64 {
+        self.iter().map(|local| of(&local.counters)).sum()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let mut at = self.head.load(Relaxed);
+        while !at.is_null() {
+            // SAFETY: exclusive; made by `Box::into_raw` in `acquire`.
+            let local = unsafe { Box::from_raw(at) };
+            at = local.next;
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Floor 5: the life of a file's bytes. Owns the content word, the paths of reading and writing, swap-out and swap-in, the
+//! eviction hand, gc, preloads and background work. Knows names only as what the index looks up; must never know how a call
+//! of the public face is spelled.
+//!
+//! The states of the content word and who may exchange what for what: docs/design/content.md.
+
+mod core;
+mod edit;
+mod gc;
+mod ground;
+mod heat;
+mod inspect;
+mod local;
+mod names;
+mod preload;
+mod read;
+mod room;
+mod swap;
+mod tls;
+mod tree;
+mod upkeep;
+mod word;
+mod worker;
+
+pub use gc::GcReport;
+pub use inspect::{FileKind, Location, Metadata};
+
+pub(crate) use core::{At, Core, default_dir};
+pub(crate) use edit::{Change, Naming};
+pub(crate) use ground::HeldBlock;
+pub(crate) use local::Local;
+pub(crate) use names::{Opening, root_stays};
+pub(crate) use preload::Preloading;
+pub(crate) use read::{Keep, KeptChunk, OnePiece};
+pub(crate) use tree::MAX_LEN;
