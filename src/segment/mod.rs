@@ -39,7 +39,10 @@ mod validate;
 pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
-pub(crate) use io::{Disk, DiskFile, RealDisk};
+pub(crate) use io::RealDisk;
+#[cfg(test)]
+pub(crate) use io::{Disk, DiskFile};
+#[cfg(all(test, not(memfs_loom)))]
 pub(crate) use read::ReadError;
-pub(crate) use segments::{SegmentConfig, SegmentStats, Segments, StorageKind};
+pub(crate) use segments::{SegmentConfig, Segments, StorageKind};
 pub(crate) use sparse::SparseSegments;

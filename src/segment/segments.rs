@@ -219,7 +219,12 @@ impl Segments {
                 self.shared.displace(stream, seen, None);
             }
         }
-        while let Some((number, segment)) = self.shared.take_spare() {
+        // Who takes a spare holds a ticket for it; the file gives it back when it goes.
+        while self.shared.ledger.take_ticket(Stream::Moved) {
+            let Some((number, segment)) = self.shared.take_spare() else {
+                self.shared.ledger.give_ticket();
+                break;
+            };
             if segment.state.seal() {
                 self.shared.forget(number, &segment);
             }
