@@ -62,7 +62,8 @@ fn nameless(dir: &Path) -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        // EXCL: nobody can give it a name later.
+        let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => return Ok(fd.into()),
             // These say that the file system, or the kernel, does not know the flag.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, thread},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, fence, thread},
 };
 use std::{io, path::PathBuf};
 
@@ -161,7 +161,13 @@ impl Segments {
         assert_eq!(dst.len(), place.len_bytes, "the destination has the extent's length");
         let table = self.shared.table.load();
         match find(&table, place.segment) {
-            Some(segment) => segment.read(layout, place, owner, dst),
+            Some(segment) => {
+                let read = segment.read(layout, place, owner, dst);
+                // Acquire: whoever wrote what was read here changed the caller's word before: the caller's second look,
+                // which comes after this, sees it. Pairs with the changes of the segment's state between the two.
+                fence(Ordering::Acquire);
+                read
+            }
             None => Err(ReadError::Gone { segment: place.segment.into(), offset: layout.offset(place.unit) }),
         }
     }
@@ -213,10 +219,11 @@ impl Segments {
                 self.shared.displace(stream, seen, None);
             }
         }
-        // A spare is taken by who has a ticket (ledger, invariant 2), which goes with the segment's charge.
+        // Who takes a spare holds a ticket for it; the file gives it back when it goes.
         while self.shared.ledger.take_ticket(Stream::Moved) {
             let Some((number, segment)) = self.shared.take_spare() else {
-                return self.shared.ledger.give_ticket();
+                self.shared.ledger.give_ticket();
+                break;
             };
             if segment.state.seal() {
                 self.shared.forget(number, &segment);
@@ -256,7 +263,8 @@ pub(super) fn find(table: &Table, segment: u32) -> Option<&Arc<Segment>> {
     table.get(segment as usize)?.as_ref()
 }
 
-/// The active word that follows `seen`: another version, so that an exchange which expects `seen` fails.
+/// The active word that follows `seen`: another version, so that a thread which found the segment of `seen` full does not
+/// displace the same segment when it has come back empty.
 fn successor(seen: u64, segment: Option<u32>) -> u64 {
     ((seen >> 32) + 1) << 32 | segment.map_or(0, |segment| u64::from(segment) + 1)
 }
@@ -332,7 +340,6 @@ impl Shared {
 
     /// Swings the active word from `seen` to `next` and seals what was there; `false` if another thread did already.
     pub(super) fn displace(&self, stream: Stream, seen: u64, next: Option<u32>) -> bool {
-        let table = self.table.load();
         // AcqRel: Release publishes what is in the table for `next`; Acquire pairs with that of who installed `seen`.
         // Relaxed on failure: nothing is read.
         let swung = self.active[stream as usize].compare_exchange(
@@ -341,15 +348,20 @@ impl Shared {
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
-        // While it is active a segment is not sealed, so not empty, so it stays in the table.
-        if swung.is_ok()
-            && let Some(number) = number_in(seen)
-            && let Some(segment) = find(&table, number)
-            && segment.state.seal()
-        {
-            self.emptied(number, segment);
+        if swung.is_err() {
+            return false;
         }
-        swung.is_ok()
+        if let Some(number) = number_in(seen) {
+            // Looked up only now: until we seal it, it is not empty, so it stays in the table.
+            let segment = find(&self.table.load(), number).cloned();
+            debug_assert!(segment.is_some(), "an active segment that is not in the table");
+            if let Some(segment) = segment
+                && segment.state.seal()
+            {
+                self.emptied(number, &segment);
+            }
+        }
+        true
     }
 
     /// Brings a segment in place of the one that `seen` names, unless another thread was faster.

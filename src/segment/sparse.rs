@@ -26,6 +26,7 @@ impl SparseSegments {
     }
 
     /// How many segments there are to be emptied.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.is_sparse.iter().filter(|is_sparse| **is_sparse).count()
     }
