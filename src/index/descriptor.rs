@@ -9,6 +9,7 @@
 //! 3. Until the last one leaves, the descriptor holds the dentries and the body whose words it names.
 
 use super::{
+    chaos::may_stop_here,
     children::Body,
     dentry::{Dentry, DentryRef},
     error::Result,
@@ -200,6 +201,7 @@ impl Descriptor {
 
     /// The caller was inside and has taken the descriptor out of all words. The last one out retires it.
     pub(super) fn leave(&self, memory: &Memory, guard: &Guard) {
+        may_stop_here();
         if self.helpers.fetch_sub(1, Ordering::SeqCst) > 1 {
             return;
         }

@@ -10,6 +10,7 @@
 use super::{
     Index, IndexError, Kind,
     cache::PathHash,
+    chaos::may_stop_here,
     dentry::DentryRef,
     descriptor,
     error::Result,
@@ -186,6 +187,7 @@ impl Index {
                 break;
             }
             rest = rest.strip_suffix(b"/")?;
+            may_stop_here();
             lower = self.dentry_of(self.slot(parent), guard)?;
             lower.target().filter(|target| target.id == parent)?;
         }
@@ -229,6 +231,7 @@ impl Index {
             if !bound.is_dir() {
                 return Walk::NotADirectory(reached);
             }
+            may_stop_here();
             match self.child(&bound, component.name, guard) {
                 Some(child) => bound = child,
                 None => return Walk::Missing(bound, reached),

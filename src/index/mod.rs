@@ -13,6 +13,7 @@
 //! 4. No thread waits for another: whatever is met half-way can be read as it is, and completed.
 
 mod cache;
+mod chaos;
 mod children;
 mod create;
 mod dentry;
