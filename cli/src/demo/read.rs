@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
         } else {
             match (dice >> 8) % 10 {
                 0 if len_bytes <= COPY_MAX_BYTES => self.fs.read(path).map(|bytes| touch(&bytes)),
-                0 | 1 => self.fs.get(path).map(|bytes| touch(&bytes)),
+                0 | 1 => self.fs.get(path).map(|bytes| bytes.chunks().map(touch).sum()),
                 2 => self.fs.read_bytes(path).map(|bytes| touch(&bytes)),
                 _ => self.fs.read_with(path, touch),
             }
