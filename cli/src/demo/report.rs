@@ -120,6 +120,7 @@ fn json_reads(run: &Run) -> Value {
         "read_p99_ns": latency.quantile_ns(0.99),
         "read_p999_ns": latency.quantile_ns(0.999),
         "read_max_ns": latency.max_ns(),
+        "resident_bytes": run.placement.resident_bytes,
         "by_priority": by_priority.collect::<Vec<_>>(),
         "by_size": by_size.collect::<Vec<_>>(),
     })
@@ -317,6 +318,8 @@ fn places(run: &Run, out: &mut String) {
         }
     }
     places_row("all", &run.placement.total(), out);
+    let (resident, all) = (run.placement.resident_bytes, run.placement.total().all().bytes);
+    line!(out, "  {} of {} of contents were in RAM.", show(resident), show(all));
 }
 
 fn places_head(what: &str, out: &mut String) {
@@ -334,7 +337,6 @@ fn places_head(what: &str, out: &mut String) {
 
 fn places_row(label: &str, group: &Group, out: &mut String) {
     let all = group.all();
-    let part = group.resident().bytes as f64 / all.bytes.max(1) as f64;
     line!(
         out,
         "  {label:<25} {:>8} {:>9} {:>8} {:>8} {:>8} {}",
@@ -343,7 +345,7 @@ fn places_row(label: &str, group: &Group, out: &mut String) {
         short(group.memory.files),
         short(group.both.files),
         short(group.disk.files),
-        chart::bar(part, 6)
+        chart::bar(group.resident_part(), 6)
     );
 }
 
