@@ -20,6 +20,8 @@ fn read_by_all_ways(fs: &MemFs, path: &str, expected: &[u8]) {
     assert_eq!(held.len(), expected.len());
     assert!(*held == *expected);
     assert!(held.chunks().collect::<Vec<_>>().concat() == expected);
+    // What is held counts against the limit.
+    drop(held);
     assert!(fs.read_bytes(path).unwrap() == expected);
     let mut buf = vec![0; expected.len() + 1];
     assert_eq!(fs.read_at(path, &mut buf, 0).unwrap(), expected.len());
