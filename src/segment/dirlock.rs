@@ -74,7 +74,13 @@ fn make_all(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
+            let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+                return Err(error);
+            };
+            // Some file systems say so of a name that nobody can make in a directory that is there (/proc).
+            if parent.is_dir() {
+                return Err(error);
+            }
             make_all(parent, made)?;
             make_all(dir, made)
         }

@@ -99,7 +99,7 @@ impl Shared {
         } else {
             self.ledger.free_tickets(Stream::Moved)
         };
-        let each = u64::from(self.layout.capacity_units(self.layout.segment_bytes)) - 1;
+        let each = u64::from(self.layout.capacity_units(self.layout.segment_bytes)).saturating_sub(1);
         left + segments.saturating_mul(each)
     }
 }

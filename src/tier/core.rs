@@ -14,7 +14,7 @@ use crate::{
     index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
     scorer::{RequestClock, Sketch},
     segment::{RealDisk, SegmentConfig, Segments, StorageKind},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering::*},
+    sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Searches left in which the hand goes out of its way to find a file of the first band; see `room`.
     pub(crate) low_searches: AtomicU32,
+    /// Bytes in RAM of locked files, as far as is known: see `locked`.
+    pub(crate) locked: AtomicI64,
     /// Bytes of blocks staged for long files: until they are published the hand cannot take them.
     pub(crate) staging: AtomicU64,
     /// What is charged for the sketch.
@@ -132,6 +134,7 @@ impl Core {
             hand: CachePadded::new(AtomicU32::new(0)),
             closed: AtomicBool::new(false),
             low_searches: AtomicU32::new(0),
+            locked: AtomicI64::new(0),
             staging: AtomicU64::new(0),
             sketch_charged: AtomicU64::new(0),
             opened: Instant::now(),
@@ -302,7 +305,9 @@ impl Core {
     fn empty(&self, local: &Local, guard: &Guard, node: &Node) {
         let mut old = Word::from_bits(node.content.load(Acquire));
         while old.content() != super::word::Content::Gone {
+            let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
+                self.locked.fetch_sub(bytes, Relaxed);
                 // SAFETY: unlinked by the exchange, under the guard.
                 unsafe { self.ground.retire(local, guard, old) };
                 return;

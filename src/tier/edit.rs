@@ -35,8 +35,8 @@ pub(crate) struct Staged<'c> {
 impl Staged<'_> {
     /// The word is in a node now.
     fn publish(self) {
-        if matches!(self.word.content(), Content::Ram(_)) {
-            self.core.note_resident(self.local, self.priority);
+        if let Content::Ram(block) = self.word.content() {
+            self.core.note_resident(self.local, self.priority, self.core.ground.arena.capacity(block));
         } else if matches!(self.word.content(), Content::Disk(_)) {
             self.local.counters.swaps_out.add(1);
         }
@@ -149,6 +149,9 @@ impl Core {
         if len == 0 {
             return Ok(staged(Word::EMPTY));
         }
+        if priority.is_locked() && !self.may_lock(local, len.max(capacity)) {
+            return Err(self.memory_limit("", len as u64));
+        }
         let roomy = (capacity > len).then(|| self.block(local, capacity, priority)).flatten();
         if let Some(mut fresh) = roomy.or_else(|| self.block(local, len, priority)) {
             fill(fresh.bytes_mut(len))?;
@@ -248,6 +251,9 @@ impl Core {
             Ok(_) if naming.create_new => {
                 return Err(Error::AlreadyExists { path: canonical_name(path) });
             }
+            Err(Error::IsADirectory { .. }) if naming.create_new => {
+                return Err(Error::AlreadyExists { path: canonical_name(path) });
+            }
             Ok(own) => naming.priority.unwrap_or(own),
             Err(Error::NotFound { .. }) => naming.priority.unwrap_or_default(),
             Err(error) => return Err(error),
@@ -278,7 +284,7 @@ impl Core {
             }
             Whole { staged, rebuilt: None }
         } else {
-            self.stage_tree(local, staged, &chunks, len)?
+            self.stage_tree(local, staged, &chunks, len).map_err(|error| error.about(&canonical_name(to)))?
         };
         self.put_staged(local, to, whole, Naming::default(), priority)?;
         Ok(len)
@@ -336,9 +342,14 @@ impl Core {
 
     /// Exchanges a file's content, `old`, for `word`; false if another exchange, or a change of its name, came first.
     fn replace(&self, local: &Local, guard: &Guard, spot: &Spot<'_>, old: Word, word: Word) -> bool {
-        if old.content() == Content::Gone || !spot.settled(self, guard) || !spot.exchange(old, word) {
+        if old.content() == Content::Gone || !spot.settled(self, guard) {
             return false;
         }
+        let locked = self.locked_bytes(spot.node, old, guard);
+        if !spot.exchange(old, word) {
+            return false;
+        }
+        self.locked.fetch_sub(locked, Relaxed);
         self.written(local, guard, spot);
         // SAFETY: unlinked by the exchange, under the guard.
         unsafe { self.ground.retire(local, guard, old) };
@@ -419,20 +430,24 @@ impl Core {
                 return Ok(plan.offset);
             }
             let tree = matches!(word.content(), Content::Tree(_));
-            if !tree && self.append_in_place(local, &guard, &spot, word, &plan) {
+            if self.append_in_place(local, &guard, &spot, word, &plan)
+                || self.cut_in_place(local, &guard, &spot, word, &plan)
+            {
                 return Ok(plan.end());
             }
             let priority = heat::priority(spot.node);
             let base = Base { word, len, priority };
-            let done = if tree && plan.new_len > 0 || plan.new_len > self.config.chunk_bytes as u64 {
-                let touched = self.touched_chunks(local, &base, &plan, &guard);
+            let done = if plan.new_len > self.config.chunk_bytes as u64 || tree && !plan.data.is_empty() {
+                let touched = self.touched_chunks(local, &base, &plan, &guard)?;
                 drop(guard);
                 self.update_chunks(local, at, &base, change, touched)?
             } else {
+                // What stays of a long file that is cut to one chunk is in its first.
+                let first = self.chunk_word(word, 0, &guard);
                 // SAFETY: loaded under the guard.
-                let held = unsafe { self.ground.hold(local, word, &guard) };
+                let held = unsafe { self.ground.hold(local, first, &guard) }?;
                 drop(guard);
-                self.update_single(local, at, &base, &held, plan)?
+                self.update_single(local, at, &base, first, &held, plan)?
             };
             if done {
                 return Ok(plan.end());
@@ -440,7 +455,7 @@ impl Core {
         }
     }
 
-    /// Appends within the block the file is in already, if nobody else claimed what is free in it.
+    /// Appends within the block that the file's last bytes are in, if nobody else claimed what is free in it.
     fn append_in_place(
         &self,
         local: &Local,
@@ -449,17 +464,88 @@ impl Core {
         word: Word,
         plan: &Plan<'_>,
     ) -> bool {
-        let Content::Ram(block) = word.content() else { return false };
-        let len = self.ground.arena.len(block);
-        if plan.offset != len as u64 || plan.data.is_empty() {
+        if plan.data.is_empty() || plan.end() != plan.new_len {
+            return false;
+        }
+        let chunk_bytes = self.config.chunk_bytes as u64;
+        let (chunk, at) = (plan.offset / chunk_bytes, plan.offset % chunk_bytes);
+        let tail = self.chunk_word(word, chunk, guard);
+        let Content::Ram(block) = tail.content() else { return false };
+        if self.ground.arena.len(block) as u64 != at {
             return false;
         }
         let Some(longer) = self.claim_slack(block, plan.data) else { return false };
-        if !spot.settled(self, guard) || !spot.exchange(word, Word::ram(longer)) {
-            return false; // what was claimed stays unused until the block is free
+        // If this fails, what was claimed stays unused until the block is free.
+        let longer = Word::ram(longer);
+        spot.settled(self, guard)
+            && match word.content() {
+                Content::Tree(tree) => {
+                    self.exchange_tail(local, guard, spot, word, tree, (chunk, tail, longer), plan)
+                }
+                _ => {
+                    spot.exchange(word, longer) && {
+                        self.written(local, guard, spot);
+                        true
+                    }
+                }
+            }
+    }
+
+    /// Exchanges a long file's tree for one whose chunk `tail` is `longer`, in the same block.
+    #[expect(clippy::too_many_arguments, reason = "what `append_in_place` has found out")]
+    fn exchange_tail(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        word: Word,
+        tree: *const Tree,
+        (chunk, tail, longer): (u64, Word, Word),
+        plan: &Plan<'_>,
+    ) -> bool {
+        let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
+        // SAFETY: loaded under the guard.
+        let tree = unsafe { Tree::deref(tree) };
+        let changes = [(chunk, longer)];
+        let Ok(mut rebuilt) = rebuild(&memory, Some(tree), &changes, plan.new_len, self.chunk_shift()) else {
+            return false;
+        };
+        // The block must have been in the slot when it was frozen: else it was swapped out, and is on its way to be free.
+        if rebuilt.replaced != [tail] || !spot.exchange(word, Word::tree(rebuilt.tree)) {
+            // SAFETY: not published.
+            unsafe { rebuilt.discard(&self.ground.arena) };
+            return false;
         }
         self.written(local, guard, spot);
+        // SAFETY: unlinked by the exchange, under the guard. The word replaced was the same block's, which lives on.
+        unsafe { self.ground.retire_pieces(local, guard, std::mem::take(&mut rebuilt.old)) };
         true
+    }
+
+    /// Cuts a file that is one block in RAM by a shorter view of the same block: that needs no room.
+    fn cut_in_place(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        word: Word,
+        plan: &Plan<'_>,
+    ) -> bool {
+        let Content::Ram(block) = word.content() else { return false };
+        let len = self.ground.arena.len(block) as u64;
+        if !plan.data.is_empty() || plan.new_len >= len || plan.new_len == 0 {
+            return false;
+        }
+        // Its copy on disk is longer than what the file will be; without it the block counts as not yet written.
+        if let Some(extent) = self.ground.take_extent(block) {
+            // SAFETY: taken, so owned; readers of an older word may still look at it.
+            unsafe { self.ground.retire_extent(guard, extent) };
+        }
+        let shorter = Word::ram(self.ground.arena.with_len(block, plan.new_len as usize));
+        spot.settled(self, guard) && spot.exchange(word, shorter) && {
+            self.written(local, guard, spot);
+            true
+        }
     }
 
     /// Puts `data` behind the bytes of a block that has no copy on disk; `None` if it does not fit or is claimed already.
@@ -488,6 +574,7 @@ impl Core {
         local: &Local,
         at: At<'_>,
         base: &Base,
+        first: Word,
         held: &Held,
         plan: Plan<'_>,
     ) -> Result<bool> {
@@ -500,7 +587,12 @@ impl Core {
             .map_err(|error| error.about(&Core::name_of(at)))?;
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
-        if !self.replace(local, &guard, &spot, base.word, staged.word) {
+        // A tree is not held, and its address may be another's by now; the first chunk is, and with it and the length all that
+        // this change is based on.
+        let same = spot.word() == base.word
+            && self.chunk_word(base.word, 0, &guard) == first
+            && self.ground.len_of(base.word, &guard) == Some(base.len);
+        if !same || !self.replace(local, &guard, &spot, base.word, staged.word) {
             return Ok(false);
         }
         staged.publish();
@@ -583,7 +675,7 @@ impl Core {
             Ok(rebuilt) => rebuilt,
             Err(NoMemory(bytes)) => {
                 drop(guard);
-                if !self.make_room(local, bytes, crate::scorer::Band::Kept, u32::MAX) {
+                if !self.charge_for_metadata(local, bytes) {
                     return Err(self.memory_limit(&Core::name_of(at), bytes));
                 }
                 return Ok(false);
@@ -601,6 +693,7 @@ impl Core {
             rebuilt.replaced.push(now);
         }
         for old in rebuilt.replaced.drain(..) {
+            self.locked.fetch_sub(self.locked_bytes(spot.node, old, &guard), Relaxed);
             // SAFETY: in the old tree (or word) and not in the new one; unlinked by the exchange, under the guard.
             unsafe { self.ground.retire(local, &guard, old) };
         }
@@ -634,7 +727,7 @@ impl Core {
         base: &Base,
         plan: &Plan<'d>,
         guard: &Guard,
-    ) -> Vec<Touched<'d>> {
+    ) -> Result<Vec<Touched<'d>>> {
         let Base { word, len, .. } = *base;
         let chunk_bytes = self.config.chunk_bytes as u64;
         let chunks = if !plan.data.is_empty() {
@@ -660,11 +753,13 @@ impl Core {
                 // A truncation in a part that reads as zeros anyway changes nothing, provided that it stays so.
                 let changes = !data.is_empty() || new_len != old_len;
                 let covered = at == 0 && data.len() >= old_len;
-                // SAFETY: loaded under the guard.
-                let held = unsafe { self.ground.hold(local, old, guard) };
-                let held_bytes = if covered { Held::Nothing } else { held };
+                let held = match covered {
+                    true => Held::Nothing,
+                    // SAFETY: loaded under the guard.
+                    false => unsafe { self.ground.hold(local, old, guard) }?,
+                };
                 let whole = at == 0 && data.len() as u64 == chunk_bytes;
-                Touched { chunk, at, data, new_len, old, held: held_bytes, whole, changes }
+                Ok(Touched { chunk, at, data, new_len, old, held, whole, changes })
             })
             .collect()
     }

@@ -11,6 +11,7 @@ mod ground;
 mod heat;
 mod inspect;
 mod local;
+mod locked;
 mod names;
 mod preload;
 mod read;

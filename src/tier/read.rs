@@ -8,6 +8,7 @@ use super::{
     ground::{Held, HeldBlock, OWNER},
     heat,
     local::Local,
+    room::PATIENCE,
     swap::{Loaded, Scratch},
     tree::Tree,
     word::{Content, Word},
@@ -140,7 +141,7 @@ impl Core {
         self.touch(local, spot, guard);
         let priority = heat::priority(spot.node);
         let len = self.ground.len_of(word, guard).ok_or_else(|| self.gone(at))?;
-        let mut parts = Vec::new();
+        let (mut parts, mut refused) = (Vec::new(), None);
         let single = match word.content() {
             Content::Tree(tree) => {
                 let chunk = self.config.chunk_bytes as u64;
@@ -148,21 +149,28 @@ impl Core {
                 // SAFETY: loaded under the guard.
                 unsafe { Tree::deref(tree) }.visit(bytes.start / chunk..end, |chunk, slot| {
                     let word = Word::from_bits(slot.load(Acquire)).value();
-                    if word != Word::EMPTY {
-                        // SAFETY: loaded under the guard; the tree was in its node then.
-                        parts.push((chunk, word, unsafe { self.ground.hold(local, word, guard) }));
+                    if word == Word::EMPTY {
+                        return true;
                     }
-                    true
+                    // SAFETY: loaded under the guard; the tree was in its node then.
+                    match unsafe { self.ground.hold(local, word, guard) } {
+                        Ok(held) => parts.push((chunk, word, held)),
+                        Err(error) => refused = Some(error),
+                    }
+                    refused.is_none()
                 });
                 false
             }
             Content::Empty => true,
             _ => {
                 // SAFETY: loaded under the guard (caller).
-                parts.push((0, word, unsafe { self.ground.hold(local, word, guard) }));
+                parts.push((0, word, unsafe { self.ground.hold(local, word, guard) }?));
                 true
             }
         };
+        if let Some(error) = refused {
+            return Err(error.about(&Core::name_of(at)));
+        }
         let missed = parts.iter().any(|(_, _, held)| matches!(held, Held::Extent(..)));
         let counter = if missed { &local.counters.misses } else { &local.counters.hits };
         counter.add(1);
@@ -360,7 +368,7 @@ impl Core {
     pub(crate) fn scratch_piece(&self, local: &Local, len: usize) -> Result<OnePiece> {
         let memory = Reservation::new(len).map_err(|source| Error::io("", "reserving memory", source))?;
         let charge = page_ceil(len) as u64;
-        let charged = if self.charge(local, charge) { charge } else { 0 };
+        let charged = if self.charge(local, charge, 0) { charge } else { 0 };
         let budget = self.ground.arena.budget().clone();
         Ok(OnePiece { memory, len, touched_end: page_ceil(len), charged, budget })
     }
@@ -372,7 +380,7 @@ impl Core {
         // The first page may be the last one of the bytes before, and is charged then.
         let untouched = (offset / PAGE_BYTES * PAGE_BYTES).max(piece.touched_end);
         let charge = page_ceil(end).saturating_sub(untouched) as u64;
-        if !self.charge(local, charge) {
+        if !self.charge(local, charge, PATIENCE) {
             return Err(self.memory_limit("", piece.len as u64));
         }
         piece.charged += charge;
@@ -392,7 +400,7 @@ impl Core {
         }
         let mut piece = self.new_piece(&Core::name_of(at), hold.len() as u64)?;
         piece.charged = page_ceil(hold.len()) as u64;
-        if !self.charge(local, piece.charged) {
+        if !self.charge(local, piece.charged, PATIENCE) {
             piece.charged = 0;
             return Err(self.memory_limit(&Core::name_of(at), hold.len() as u64));
         }

@@ -25,6 +25,9 @@ const LOOKS: u32 = 1024;
 const LOW_SEARCHES: u32 = 64;
 /// Without workers, one in so many rounds of making room does the upkeep, too.
 const UPKEEP_EVERY: u64 = 64;
+/// Milliseconds that what can be nowhere but in RAM (metadata, a long file in one piece) waits for a stopped reader, or for
+/// bytes that others hold for a moment, before it is refused.
+pub(crate) const PATIENCE: u32 = 100;
 /// Rounds of making room before an allocation gives up.
 const ROUNDS: usize = 8;
 
@@ -64,35 +67,60 @@ impl Core {
     }
 
     /// Runs `attempt` (which says how many bytes of metadata it lacks) until it succeeds, making room in between. `None` if
-    /// there is none to be made.
+    /// there is none to be made. Here and in `charge` the engine waits for other threads, within bounds: see `PATIENCE`.
     pub(crate) fn with_room<T>(
         &self,
         local: &Local,
         mut attempt: impl FnMut() -> Result<T, u64>,
     ) -> Result<T, u64> {
-        for _ in 0..ROUNDS {
-            match attempt() {
+        let mut patience = PATIENCE;
+        loop {
+            let bytes = match attempt() {
                 Ok(done) => return Ok(done),
-                Err(bytes) if !self.make_room(local, bytes, Band::Kept, u32::MAX) => return Err(bytes),
-                Err(_) => {}
+                Err(bytes) => bytes,
+            };
+            if self.make_room(local, bytes, Band::Kept, u32::MAX) {
+                continue;
             }
+            // Metadata can be nowhere but in RAM. Where all that could be freed waits for a thread that was stopped while it
+            // read, that is most likely over in a moment: better a little late than refused.
+            if patience == 0 || self.awaiting_reclamation() == 0 {
+                return Err(bytes);
+            }
+            patience -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        attempt()
     }
 
-    /// Charges `bytes` for something outside the arena, making room for them.
-    pub(crate) fn charge(&self, local: &Local, bytes: u64) -> bool {
+    /// Makes room for `bytes` of metadata, which whoever comes first may then use.
+    pub(crate) fn charge_for_metadata(&self, local: &Local, bytes: u64) -> bool {
+        let fits = self.charge(local, bytes, PATIENCE);
+        if fits {
+            self.budget().refund(bytes);
+        }
+        fits
+    }
+
+    /// Charges `bytes` for something outside the arena, making room for them, and waiting for `patience` milliseconds at most
+    /// where there is none to be made.
+    pub(crate) fn charge(&self, local: &Local, bytes: u64, mut patience: u32) -> bool {
         let usable = self.config.memory_limit_bytes.saturating_sub(self.index.size_bytes(&local.pin()));
         if bytes > usable {
             return false;
         }
-        let mut idle = 0;
-        while idle < 3 {
+        for _ in 0..u64::from(PATIENCE) + bytes / (16 << 10) {
             if self.budget().try_charge(bytes) {
                 return true;
             }
             let missing = bytes.saturating_sub(self.budget().limit() - self.budget().charged());
-            idle = if self.make_room(local, missing, Band::Kept, u32::MAX) { 0 } else { idle + 1 };
+            if self.make_room(local, missing, Band::Kept, u32::MAX) {
+                continue;
+            }
+            if patience == 0 {
+                return false;
+            }
+            patience -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         false
     }
@@ -125,7 +153,7 @@ impl Core {
         let (mut freed, mut failures) = (0, 0);
         while freed < want && failures < 8 {
             let Some(victim) = self.victim(local, up_to, looks) else { break };
-            match self.swap_out(local, victim.place, victim.word) {
+            match self.swap_out(local, victim.place, victim.word, up_to) {
                 Ok(0) => failures += 1,
                 Ok(bytes) => {
                     freed += bytes;
@@ -182,9 +210,12 @@ impl Core {
     }
 
     /// Takes note that a content of a file of `priority` came to RAM.
-    pub(crate) fn note_resident(&self, local: &Local, priority: Priority) {
+    pub(crate) fn note_resident(&self, local: &Local, priority: Priority, capacity: usize) {
         local.counters.resident.add(1);
         self.note_priority(priority);
+        if priority.is_locked() {
+            self.locked.fetch_add(capacity as i64, Relaxed);
+        }
     }
 
     /// Takes note that there is a file of `priority`, possibly in RAM.

@@ -21,6 +21,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::NodeId,
+    scorer::Band,
     segment::{ExtentRef, SegmentHold},
     sync::{AtomicU64, Ordering::*},
 };
@@ -164,9 +165,9 @@ impl Core {
         }
     }
 
-    /// Swaps out the content at `place` if its word is still `word`; returns the bytes that will be free, 0 if it was
+    /// Swaps out the content at `place` if its word is still `word` and its band at most `up_to`; returns the bytes that will be free, 0 if it was
     /// changed meanwhile. On an error the file stays in RAM.
-    pub(crate) fn swap_out(&self, local: &Local, place: Place, word: Word) -> Result<u64> {
+    pub(crate) fn swap_out(&self, local: &Local, place: Place, word: Word, up_to: Band) -> Result<u64> {
         let Content::Ram(block) = word.content() else { return Ok(0) };
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(0) };
@@ -175,6 +176,7 @@ impl Core {
         }
         if let Some(extent) = self.ground.take_extent(block) {
             if self.publish_disk(local, &guard, slot, word, extent) {
+                self.locked_left(place.id, word);
                 return Ok(self.ground.arena.capacity(block) as u64);
             }
             // SAFETY: taken out of the header above, so owned; readers of an older word may still look at it.
@@ -186,9 +188,13 @@ impl Core {
         drop(guard);
         let extent = self.store(local, held.bytes())?;
         let guard = local.pin();
-        if let Some(slot) = self.slot_at(place, &guard)
+        // It may have been given a better priority meanwhile.
+        let allowed = self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
+        if allowed
+            && let Some(slot) = self.slot_at(place, &guard)
             && self.publish_disk(local, &guard, slot, word, extent)
         {
+            self.locked_left(place.id, word);
             return Ok(self.ground.arena.capacity(block) as u64);
         }
         // SAFETY: the extent was never published.
@@ -243,7 +249,11 @@ impl Core {
             header.extent.store(hold.extent().bits(), Relaxed);
             if slot.is_some_and(|slot| exchange(slot, word, Word::ram(block).in_place_of(word))) {
                 local.counters.swaps_in.add(1);
-                self.note_resident(local, heat::priority(spot.node));
+                self.note_resident(
+                    local,
+                    heat::priority(spot.node),
+                    self.ground.arena.capacity(fresh.block()),
+                );
                 let block = fresh.into_block();
                 // SAFETY: published a moment ago, under the guard: the content's reference is there.
                 return Ok(Ok(unsafe { HeldBlock::share(local, block) }));
