@@ -30,7 +30,7 @@ fn wish(name: &str, len_bytes: u64) -> Priority {
 /// What the report calls the files of a priority.
 pub(crate) fn kind(level: u8) -> &'static str {
     match level {
-        1 => "low: libraries, archives",
+        1 => "low: binaries, archives",
         7 => "high: source code",
         9 => "locked: settings, notes",
         _ => "normal: all else",
@@ -74,6 +74,13 @@ mod tests {
             ("", 0, Priority::NORMAL),
         ] {
             assert_eq!(wish(name, len_bytes), priority, "{name}");
+        }
+    }
+
+    #[test]
+    fn kinds_fit_their_column() {
+        for level in 0..=10 {
+            assert!(format!("{level} {}", kind(level)).len() <= crate::demo::report::LABEL_WIDTH, "{level}");
         }
     }
 

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 const WIDTH: usize = 80;
+/// What the tables have for the names of their lines.
+pub(crate) const LABEL_WIDTH: usize = 25;
 /// What the process may grow by beyond the limit: the contract's 2 % and 16 MiB.
 const BEYOND_PART: u64 = 50;
 const BEYOND_BYTES: u64 = 16 << 20;
@@ -325,7 +327,7 @@ fn places(run: &Run, out: &mut String) {
 fn places_head(what: &str, out: &mut String) {
     line!(
         out,
-        "  {what:<25} {:>8} {:>9} {:>8} {:>8} {:>8} {:>6}",
+        "  {what:<LABEL_WIDTH$} {:>8} {:>9} {:>8} {:>8} {:>8} {:>6}",
         "files",
         "bytes",
         "RAM only",
@@ -339,7 +341,7 @@ fn places_row(label: &str, group: &Group, out: &mut String) {
     let all = group.all();
     line!(
         out,
-        "  {label:<25} {:>8} {:>9} {:>8} {:>8} {:>8} {}",
+        "  {label:<LABEL_WIDTH$} {:>8} {:>9} {:>8} {:>8} {:>8} {}",
         short(all.files),
         show(all.bytes),
         short(group.memory.files),
