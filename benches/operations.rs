@@ -1,7 +1,10 @@
 //! One store, its operations by criterion: reads that hit (in place, held, copied), writes, lookups, swap-out, swap-in and
 //! listings, by one thread and by two.
 
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
+};
 use memfs::{Builder, MemFs};
 use std::{
     hint::black_box,

@@ -132,6 +132,12 @@ impl Index {
         self.nodes.bound()
     }
 
+    /// The node of an id that the caller has a reference to, or found under its guard: live or not. (A file is bound, and can
+    /// be opened or removed, an instant before its creator has marked it live.)
+    pub(crate) fn held(&self, id: NodeId) -> &Node {
+        self.slot(id)
+    }
+
     /// The node of an id, if it has or had a name and is not retired.
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
         if id == NodeId::NONE || id.get() >= self.bound() {

@@ -58,7 +58,7 @@ pub(crate) struct Core {
 pub(crate) enum At<'p> {
     /// Whatever file has this path at that instant.
     Path(&'p str),
-    /// The file of an open handle, named or not.
+    /// The file of an open handle, or of another reference that the caller has; named or not.
     Node(NodeId),
 }
 
@@ -189,10 +189,7 @@ impl Core {
                 }
                 Ok(Spot { id: bound.id, node: bound.node, bound: Some(bound) })
             }
-            At::Node(id) => {
-                let node = self.index.node(id).ok_or(Error::Closed)?;
-                Ok(Spot { id, node, bound: None })
-            }
+            At::Node(id) => Ok(Spot { id, node: self.index.held(id), bound: None }),
         }
     }
 
@@ -295,9 +292,7 @@ impl Core {
             return;
         }
         let guard = local.pin();
-        if let Some(node) = self.index.node(id) {
-            self.empty(local, &guard, node);
-        }
+        self.empty(local, &guard, self.index.held(id));
         self.index.retire(id, &self.cx(local, &guard));
     }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What locked files leave to all else, at least: spans begun in a few size classes.
-const LEAST_REST: u64 = 96 << 10;
+const LEAST_REST: u64 = 192 << 10;
 
 impl Core {
     /// What a word of this file counts for: its blocks' bytes if the file is locked.
@@ -43,7 +43,7 @@ impl Core {
     /// Whether locked files may take a block of `capacity` more: up to what an eighth of the limit and the index leave.
     pub(crate) fn may_lock(&self, local: &Local, capacity: usize) -> bool {
         let limit = self.config.memory_limit_bytes;
-        let rest = (limit / 8).max(LEAST_REST) + self.index.size_bytes(&local.pin());
+        let rest = (limit / 8).max(LEAST_REST.min(limit / 2)) + self.index.size_bytes(&local.pin());
         let most = limit.saturating_sub(rest) as i64;
         let fits = |locked: i64| locked.saturating_add(capacity as i64) <= most;
         fits(self.locked.load(Relaxed)) || fits(self.recount_locked(local))
