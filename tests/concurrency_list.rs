@@ -11,7 +11,7 @@ use std::{
 };
 
 const STABLE: u64 = 120;
-const ROUNDS: usize = 150;
+const ROUNDS: usize = 60;
 const CHURNERS: u64 = 2;
 
 fn stable_file(i: u64) -> String {
@@ -26,7 +26,7 @@ fn churn(fs: &MemFs, seed: u64, listing: &AtomicUsize, alarm: &Alarm) {
     let mut rng = Rng::new(seed);
     let dirs = ["/d", "/d/sub", "/d/sub/deep"];
     while listing.load(SeqCst) > 0 && !alarm.is_raised() {
-        let i = rng.below(60);
+        let i = rng.below(25);
         let dir = *rng.pick(&dirs);
         let other = *rng.pick(&dirs);
         // Names that sort before, between and after those that stay.

@@ -141,6 +141,11 @@ fn run(builder: Builder, race: &Race) -> usize {
                             fs.create_dir(format!("/{round}")).unwrap();
                         }
                         meet(&arrived[round], race.threads, failed);
+                        if thread == 0 && round > 0 {
+                            // Everybody is through with the round before.
+                            drop(fs.remove_file(path_of(round - 1, 0)));
+                            fs.remove_dir_all(format!("/{}", round - 1)).unwrap();
+                        }
                         let mut mine = Vec::with_capacity(race.ops_each);
                         for index in 0..race.ops_each {
                             let tag = (1 + thread * race.ops_each + index) as u16;

@@ -101,7 +101,6 @@ fn read(fs: &MemFs, rng: &mut Rng) -> bool {
             verify(&found.bytes);
             true
         }
-        Err(error) if error.variant() == Kind::MemoryLimit => false,
         Err(error) => {
             assert!(expected(&error), "{path}: {error}");
             false

@@ -151,8 +151,6 @@ fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> 
         let found = match ways::read(fs, name, way, at, words) {
             Ok(found) => found,
             Err(error) if error.variant() == Kind::NotFound => continue,
-            // One piece of a long file beside everything else that is being read.
-            Err(error) if error.variant() == Kind::MemoryLimit && [1, 2, 4].contains(&way) => continue,
             Err(error) => panic!("way {way}: {error}"),
         };
         let seen = runs_of(file.id, found.offset, &found.bytes);
