@@ -69,6 +69,8 @@ pub(super) struct Table {
 
 fn link<'g>(address: u64) -> &'g Link {
     debug_assert!(address != 0 && address & MARK == 0);
+    #[cfg(memfs_loom)]
+    crate::model::touch(address as usize);
     // SAFETY: an element of the list: a bucket, which lives as long as the table, or a dentry, which begins with a `Link`
     // and is not retired while a pinned thread can get here (invariant 2).
     unsafe { &*ptr::with_exposed_provenance(address as usize) }

@@ -13,6 +13,9 @@
 //! 5. No call waits for another thread; what waits, waits for the disk.
 //! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error and never a signal.
 
+#[cfg(memfs_loom)]
+#[path = "../model/segment.rs"]
+pub mod model;
 mod cell;
 mod dirlock;
 mod extent;
