@@ -17,7 +17,7 @@ fn empty() -> Names {
 
 /// Everything agrees, and everything is given back.
 fn over(names: Names) {
-    with(&names, NameUser::check);
+    with(&names, |user| user.check());
     drop(names);
     assert_eq!(memfs::model::living(), 0, "memory was lost");
 }

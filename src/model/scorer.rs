@@ -69,6 +69,12 @@ impl Counter<'_> {
         grown
     }
 
+    /// Doubles the table and frees the old one at once: the broken variant.
+    pub fn grow_recklessly(&self) -> bool {
+        // SAFETY: none: this is the mistake.
+        self.counts.sketch.grow(unsafe { crate::epoch::unprotected() }).expect("small")
+    }
+
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
         self.handle.pin().flush();
