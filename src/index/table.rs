@@ -206,7 +206,12 @@ impl Table {
                 // SAFETY: found under the guard.
                 return Err(unsafe { DentryRef::from_address(position.current) });
             }
+            // Who kills a registered name may have marked it already: the mark is lost, and set again by who finds it dead.
+            #[cfg(not(memfs_loom))]
             dentry.link.next.store(position.current, Ordering::Relaxed);
+            // Loom lets another thread's read-modify-write come after a plain store without having read it.
+            #[cfg(memfs_loom)]
+            dentry.link.next.swap(position.current, Ordering::Relaxed);
             if position.put(dentry.address()) {
                 return Ok(());
             }

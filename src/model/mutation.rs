@@ -63,11 +63,13 @@ pub fn broken<R>(mutation: Mutation, test: impl FnOnce() -> R) -> R {
     }
     let _reset = Reset;
     ACTIVE.set(Some((mutation, 0)));
-    test()
+    let done = test();
+    println!("the mutated line was come to {} times", hits());
+    done
 }
 
 /// How often the mutated line was come to.
-pub fn hits() -> u64 {
+fn hits() -> u64 {
     ACTIVE.with_borrow(|active| active.map_or(0, |(_, hits)| hits))
 }
 

@@ -56,6 +56,11 @@ impl Counter<'_> {
         self.counts.sketch.estimate(key, &self.handle.pin())
     }
 
+    /// Pays for `increments`; 40 of them halve everything once.
+    pub fn pay(&self, increments: u64) {
+        self.counts.sketch.age(increments, 1, &self.handle.pin());
+    }
+
     /// Pays for as many increments as halve everything once.
     pub fn halve(&self) {
         self.counts.sketch.age(40, 1, &self.handle.pin());
@@ -63,10 +68,7 @@ impl Counter<'_> {
 
     /// Doubles the table.
     pub fn grow(&self) -> bool {
-        let guard = self.handle.pin();
-        let grown = self.counts.sketch.grow(&guard).expect("small");
-        guard.flush();
-        grown
+        self.counts.sketch.grow(&self.handle.pin()).expect("small")
     }
 
     /// Doubles the table and frees the old one at once: the broken variant.

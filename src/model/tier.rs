@@ -137,6 +137,22 @@ impl FileUser<'_> {
         self.core.write(self.local, path, &vec![value; len], Naming::default())
     }
 
+    /// Replaces a file's content and gives the old one up at once: the broken variant.
+    pub fn write_recklessly(&self, path: &str, value: u8, len: usize) {
+        let arena = &self.core.ground.arena;
+        let block = arena.alloc(&self.local.magazine, len).expect("room");
+        // SAFETY: fresh.
+        unsafe { arena.slack_mut(block, 0, len).write_bytes(value, len) };
+        self.spot(path, |spot| {
+            let old = spot.word();
+            assert!(spot.exchange(old, super::word::Word::ram(block)), "nobody else writes");
+            let Content::Ram(old) = old.content() else { panic!("the file was in RAM") };
+            // SAFETY: none: this is the mistake.
+            unsafe { arena.release(old) };
+        })
+        .expect("a file");
+    }
+
     /// Appends, or makes a file.
     pub fn append(&self, path: &str, value: u8, len: usize) -> Result<(), Error> {
         self.core.append(self.local, path, &vec![value; len])
@@ -257,12 +273,6 @@ impl Held {
     /// What is held.
     pub fn read(&self) -> Bytes {
         told(self.0.bytes())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ = self.read();
     }
 }
 
