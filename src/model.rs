@@ -37,12 +37,14 @@ struct Canary {
 
 thread_local! {
     static CANARIES: RefCell<HashMap<usize, Canary>> = RefCell::default();
+    static PINS: RefCell<Option<std::rc::Rc<loom::sync::atomic::AtomicU64>>> = const { RefCell::new(None) };
     static ADDRESSES: Cell<Addresses> = const { Cell::new(Addresses { base: std::ptr::null_mut(), used: 0, users: 0 }) };
 }
 
 /// Begins an execution.
 pub fn begin() {
     CANARIES.with(|canaries| canaries.borrow_mut().clear());
+    PINS.set(Some(std::rc::Rc::new(loom::sync::atomic::AtomicU64::new(0))));
     // An execution that panicked gave nothing back.
     ADDRESSES.set(Addresses { used: 0, users: 0, ..ADDRESSES.get() });
 }
@@ -79,6 +81,20 @@ pub(crate) fn dies(address: usize) {
             canary.cell.with_mut(|_| ());
         }
     });
+}
+
+/// A thread is about to pin. Pins order each other (SeqCst), which loom honours, but since each is an access to a word of
+/// its own, loom would try them in one order only, and in that order the later one sees what the earlier did before.
+pub(crate) fn pins() {
+    if let Some(pins) = PINS.with_borrow(Clone::clone) {
+        pins.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A guard of the calling thread's.
+pub(crate) fn pinned(handle: &crate::epoch::Handle) -> crate::epoch::Guard {
+    pins();
+    handle.pin()
 }
 
 /// How many pieces of memory are somebody's.

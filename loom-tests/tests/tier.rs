@@ -163,7 +163,7 @@ fn broken_exchange_published_relaxed_shows_bytes_unwritten() {
         Mutation::at("src/tier/core.rs", "word.compare_exchange(from.bits(), to.bits(), AcqRel", Kind::Relaxed)
     };
     breaks(mutation, RACE, || {
-        model(in_ram, [read, write_two], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
+        model(in_ram, [write_two, read], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
     });
 }
 

@@ -8,7 +8,7 @@ use super::{
     span::Geometry,
 };
 use crate::{
-    model::Seats,
+    model::{Seats, pinned},
     epoch::{Collector, Handle},
     sync::{Arc, Ordering},
 };
@@ -181,7 +181,7 @@ impl BlockUser<'_> {
     /// not wait for that: the broken variant.
     pub fn replace(&self, place: &Place, value: u8, at_once: bool) {
         let new = self.block(value);
-        let guard = self.handle.pin();
+        let guard = pinned(self.handle);
         let old = BlockRef::from_bits(place.0.swap(new.bits(), Ordering::AcqRel));
         let arena: *const Arena = &*self.blocks.arena;
         if at_once {
@@ -196,12 +196,12 @@ impl BlockUser<'_> {
 
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
-        self.handle.pin().flush();
+        pinned(self.handle).flush();
     }
 
     /// Reads under a pin: all of one version.
     pub fn read(&self, place: &Place) -> u8 {
-        let _guard = self.handle.pin();
+        let _guard = pinned(self.handle);
         let block = BlockRef::from_bits(place.0.load(Ordering::Acquire));
         // SAFETY: loaded under the guard.
         whole(unsafe { self.blocks.arena.bytes(block) })
@@ -209,7 +209,7 @@ impl BlockUser<'_> {
 
     /// Takes a reference under a pin, and reads through it when the pin is gone; then drops it.
     pub fn hold_and_read(&self, place: &Place) -> u8 {
-        let guard = self.handle.pin();
+        let guard = pinned(self.handle);
         let block = BlockRef::from_bits(place.0.load(Ordering::Acquire));
         // SAFETY: loaded under the guard.
         unsafe { self.blocks.arena.retain(block) };

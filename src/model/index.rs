@@ -8,7 +8,7 @@ use super::{
 use crate::{
     arena::{Arena, Budget, Magazine, PoolMagazine},
     epoch::{Collector, Guard, Handle},
-    model::Seats,
+    model::{Seats, pinned},
     path::Canonical,
     sync::{Arc, Ordering},
 };
@@ -103,7 +103,7 @@ impl Default for Names {
 
 impl NameUser<'_> {
     fn with<R>(&self, run: impl FnOnce(&Index, &Cx<'_>) -> R) -> R {
-        let guard = self.seat.handle.pin();
+        let guard = pinned(&self.seat.handle);
         // SAFETY: a mistake on purpose in the broken variant; not used otherwise.
         let unprotected = unsafe { crate::epoch::unprotected() };
         let used: &Guard = if self.reckless { unprotected } else { &guard };
@@ -254,7 +254,7 @@ impl NameUser<'_> {
 
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
-        self.seat.handle.pin().flush();
+        pinned(&self.seat.handle).flush();
     }
 
     /// With nobody else at work: table, slots, nodes and counts agree.

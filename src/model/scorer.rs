@@ -3,7 +3,7 @@
 use super::Sketch;
 use crate::{
     epoch::{Collector, Handle},
-    model::Seats,
+    model::{Seats, pinned},
 };
 
 /// A sketch and its epoch.
@@ -48,27 +48,27 @@ impl Drop for Counter<'_> {
 impl Counter<'_> {
     /// Counts a use of `key`.
     pub fn record(&self, key: u64) -> bool {
-        self.counts.sketch.record(key, &self.handle.pin())
+        self.counts.sketch.record(key, &pinned(self.handle))
     }
 
     /// How often `key` was used.
     pub fn estimate(&self, key: u64) -> u8 {
-        self.counts.sketch.estimate(key, &self.handle.pin())
+        self.counts.sketch.estimate(key, &pinned(self.handle))
     }
 
     /// Pays for `increments`; 40 of them halve everything once.
     pub fn pay(&self, increments: u64) {
-        self.counts.sketch.age(increments, 1, &self.handle.pin());
+        self.counts.sketch.age(increments, 1, &pinned(self.handle));
     }
 
     /// Pays for as many increments as halve everything once.
     pub fn halve(&self) {
-        self.counts.sketch.age(40, 1, &self.handle.pin());
+        self.counts.sketch.age(40, 1, &pinned(self.handle));
     }
 
     /// Doubles the table.
     pub fn grow(&self) -> bool {
-        self.counts.sketch.grow(&self.handle.pin()).expect("small")
+        self.counts.sketch.grow(&pinned(self.handle)).expect("small")
     }
 
     /// Doubles the table and frees the old one at once: the broken variant.
@@ -79,6 +79,6 @@ impl Counter<'_> {
 
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
-        self.handle.pin().flush();
+        pinned(self.handle).flush();
     }
 }

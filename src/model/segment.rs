@@ -8,7 +8,7 @@ use super::{
 use crate::{
     epoch::{Collector, Handle},
     map::FileMap,
-    model::Seats,
+    model::{Seats, pinned},
 };
 use std::{
     cell::RefCell,
@@ -167,7 +167,7 @@ impl StoreUser<'_> {
 
     /// Kills a record that other threads may know.
     pub fn retire(&self, record: &Record) {
-        let guard = self.handle.pin();
+        let guard = pinned(self.handle);
         let (segments, extent): (*const Segments, _) = (&*self.store.segments, record.0);
         // SAFETY: killed once (models do); the segments outlive the collector.
         unsafe { guard.defer_unchecked(move || (*segments).kill(extent)) };
@@ -176,12 +176,12 @@ impl StoreUser<'_> {
 
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
-        self.handle.pin().flush();
+        pinned(self.handle).flush();
     }
 
     /// Keeps a record whose name was just read; `None` if it is dead.
     pub fn hold(&self, record: &Record) -> Option<Kept> {
-        let _guard = self.handle.pin();
+        let _guard = pinned(self.handle);
         self.store.segments.hold(record.0).map(Kept)
     }
 

@@ -46,6 +46,8 @@ pub(crate) const REQUEST_BATCH: u32 = 64;
 impl Local {
     #[inline]
     pub(crate) fn pin(&self) -> Guard {
+        #[cfg(memfs_loom)]
+        crate::model::pins();
         self.handle.pin()
     }
 
