@@ -8,4 +8,6 @@
 //! 2. What is retired was unlinked before: no thread that pins later can find it.
 //! 3. A retired object's destructor touches only memory that outlives the collector (`Core` drops its collector first).
 
+#[cfg(memfs_loom)]
+pub(crate) use crossbeam_epoch::unprotected;
 pub(crate) use crossbeam_epoch::{Collector, Guard, LocalHandle as Handle};

@@ -29,6 +29,8 @@ mod error;
 mod fs;
 mod index;
 mod map;
+#[cfg(memfs_loom)]
+pub mod model;
 mod path;
 mod scorer;
 mod segment;

@@ -68,7 +68,7 @@ impl Reservation {
     }
 }
 
-/// The same under the model checker, from the heap: small, and zeroed by hand.
+/// The same under the model checker, from the heap: small, and at the same addresses in every execution.
 #[cfg(memfs_loom)]
 pub(crate) struct Reservation {
     bytes: NonNull<u8>,
@@ -77,15 +77,9 @@ pub(crate) struct Reservation {
 
 #[cfg(memfs_loom)]
 impl Reservation {
-    fn layout(len_bytes: usize) -> std::alloc::Layout {
-        std::alloc::Layout::from_size_align(len_bytes, PAGE_BYTES).expect("small under the model")
-    }
-
     pub(crate) fn new(bytes: usize) -> io::Result<Self> {
         let len_bytes = page_ceil(bytes.max(1));
-        // SAFETY: the layout is not empty.
-        let ptr = unsafe { std::alloc::alloc_zeroed(Self::layout(len_bytes)) };
-        Ok(Self { bytes: NonNull::new(ptr).expect("heap"), len_bytes })
+        Ok(Self { bytes: crate::model::reserve(len_bytes), len_bytes })
     }
 
     pub(crate) fn ptr(&self) -> NonNull<u8> {
@@ -111,8 +105,7 @@ impl Reservation {
 #[cfg(memfs_loom)]
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { std::alloc::dealloc(self.bytes.as_ptr(), Self::layout(self.len_bytes)) };
+        crate::model::unreserve();
     }
 }
 

@@ -123,6 +123,8 @@ impl Arena {
     /// The slot came from `take_slot`, and the caller is the last to know it.
     #[inline]
     unsafe fn put_slot(&self, class: usize, slot: usize) {
+        #[cfg(memfs_loom)]
+        crate::model::dies(self.shapes[class].address(slot).addr());
         self.classes[class].slab.give(Claim::one(slot));
     }
 
@@ -137,6 +139,8 @@ impl Arena {
         );
         let class = content_class(len_bytes);
         let slot = self.take_slot(mag, class)?;
+        #[cfg(memfs_loom)]
+        crate::model::born(self.shapes[class].address(slot).addr());
         // Relaxed: whoever publishes the block releases these with it.
         let header = self.classes[class].header(slot);
         header.extent.store(0, Ordering::Relaxed);
@@ -154,6 +158,8 @@ impl Arena {
     pub(crate) unsafe fn bytes(&self, b: BlockRef) -> &[u8] {
         let shape = self.shape(b);
         debug_assert!(shape.len(b) <= shape.slot_bytes());
+        #[cfg(memfs_loom)]
+        crate::model::touch(shape.address(shape.slot(b)).addr());
         // SAFETY: the slot is in its class's region (`alloc` made `b`), the length at most the slot's (`pack`); alive and
         // unwritten (caller).
         unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }
@@ -168,11 +174,15 @@ impl Arena {
         let shape = self.shape(b);
         let fits = from.checked_add(len).is_some_and(|end| end <= shape.slot_bytes());
         assert!(fits, "{len} bytes at {from} of a block of {}", shape.slot_bytes());
+        #[cfg(memfs_loom)]
+        crate::model::touch(shape.address(shape.slot(b)).addr());
         shape.address(shape.slot(b)).wrapping_add(from)
     }
 
     #[inline]
     pub(crate) fn header(&self, b: BlockRef) -> &Header {
+        #[cfg(memfs_loom)]
+        crate::model::touch(self.shape(b).address(self.slot(b)).addr());
         self.classes[b.class()].header(self.slot(b))
     }
 
@@ -239,6 +249,8 @@ impl Arena {
         assert!(size_bytes <= RAW_MAX_BYTES, "{size_bytes} raw bytes");
         let class = self.raw_from + raw_class(size_bytes);
         let slot = self.take_slot(mag, class)?;
+        #[cfg(memfs_loom)]
+        crate::model::born(self.shapes[class].address(slot).addr());
         NonNull::new(self.shapes[class].address(slot))
     }
 

@@ -14,6 +14,9 @@
 //! 4. Memory is stuck in no class: a wholly free span is found in constant time (`slab::trim`), a sparse one can be
 //!    emptied (`sparse`).
 
+#[cfg(memfs_loom)]
+#[path = "../model/arena.rs"]
+pub mod model;
 mod bitmap;
 mod block;
 mod budget;

@@ -14,7 +14,7 @@
 use crate::map::PAGE_BYTES;
 
 /// The largest raw size.
-pub(super) const RAW_MAX_BYTES: usize = if cfg!(memfs_loom) { 128 } else { 8192 };
+pub(super) const RAW_MAX_BYTES: usize = if cfg!(memfs_loom) { 256 } else { 8192 };
 /// How many raw classes there are.
 pub(super) const RAW_CLASSES: usize = raw_class(RAW_MAX_BYTES) + 1;
 /// The largest chunk an arena is made for.

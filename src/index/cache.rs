@@ -73,15 +73,20 @@ impl Ways {
 
 impl Cache {
     pub(super) fn new(budget: Arc<Budget>) -> Result<Self> {
-        let ways = AtomicPtr::new(Box::into_raw(Ways::new(&budget, FIRST_SETS)?));
-        Ok(Self { ways, budget })
+        let ways = Box::into_raw(Ways::new(&budget, FIRST_SETS)?);
+        #[cfg(memfs_loom)]
+        crate::model::born(ways.addr());
+        Ok(Self { ways: AtomicPtr::new(ways), budget })
     }
 
     #[inline]
     fn ways<'g>(&self, _guard: &'g Guard) -> &'g Ways {
+        let ways = self.ways.load(Ordering::Acquire);
+        #[cfg(memfs_loom)]
+        crate::model::touch(ways.addr());
         // SAFETY: never null; retired through the epoch after it was replaced (`resize`), and we are pinned. Acquire: pairs
         // with the swap there.
-        unsafe { &*self.ways.load(Ordering::Acquire) }
+        unsafe { &*ways }
     }
 
     pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
@@ -157,13 +162,21 @@ impl Cache {
     fn resize(&self, old: &Ways, sets: usize, guard: &Guard) -> bool {
         let Ok(new) = Ways::new(&self.budget, sets) else { return false };
         let (old, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
+        #[cfg(memfs_loom)]
+        crate::model::born(new.addr());
         let won = self.ways.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         // SAFETY: the winner retires the old one, which no thread that pins later can load; the loser's new one was never
         // shared. Both came from `Box::into_raw`.
         unsafe {
             if won {
-                guard.defer_unchecked(move || drop(Box::from_raw(old)));
+                guard.defer_unchecked(move || {
+                    #[cfg(memfs_loom)]
+                    crate::model::dies(old.addr());
+                    drop(Box::from_raw(old));
+                });
             } else {
+                #[cfg(memfs_loom)]
+                crate::model::dies(new.addr());
                 drop(Box::from_raw(new));
             }
         }
@@ -173,6 +186,8 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
+        #[cfg(memfs_loom)]
+        crate::model::dies(self.ways.load(Ordering::Relaxed).addr());
         // SAFETY: exclusive; made by `Box::into_raw`.
         drop(unsafe { Box::from_raw(self.ways.load(Ordering::Relaxed)) });
     }

@@ -96,6 +96,8 @@ pub(super) enum Refused {
 
 fn at<'g, T>(address: u64) -> &'g T {
     debug_assert!(address != 0 && address.is_multiple_of(16));
+    #[cfg(memfs_loom)]
+    crate::model::touch(address as usize);
     // SAFETY: every address in a body or a dentry's slot is that of a chunk that is not retired yet, or was not when the
     // caller pinned (invariant 2); chunks hold atomics only.
     unsafe { &*std::ptr::with_exposed_provenance(address as usize) }

@@ -86,6 +86,8 @@ impl Deref for DentryRef<'_> {
 
     #[inline]
     fn deref(&self) -> &Dentry {
+        #[cfg(memfs_loom)]
+        crate::model::touch(self.ptr.addr().get());
         // SAFETY: whoever made the reference was pinned and found the dentry before it was retired (`from_address`).
         unsafe { self.ptr.as_ref() }
     }

@@ -170,6 +170,8 @@ impl Descriptor {
     }
 
     pub(super) fn status(&self) -> Status {
+        #[cfg(memfs_loom)]
+        crate::model::touch(std::ptr::from_ref(self).addr());
         match self.status.load(Ordering::SeqCst) {
             0 => Status::Undecided,
             1 => Status::Succeeded,
@@ -189,6 +191,8 @@ impl Descriptor {
     }
 
     pub(super) fn enter(&self) -> bool {
+        #[cfg(memfs_loom)]
+        crate::model::touch(std::ptr::from_ref(self).addr());
         let mut helpers = self.helpers.load(Ordering::SeqCst);
         while helpers != 0 {
             match self.helpers.compare_exchange(helpers, helpers + 1, Ordering::SeqCst, Ordering::SeqCst) {
@@ -201,7 +205,8 @@ impl Descriptor {
 
     /// The caller was inside and has taken the descriptor out of all words. The last one out retires it.
     pub(super) fn leave(&self, memory: &Memory, guard: &Guard) {
-        may_stop_here();
+        #[cfg(memfs_loom)]
+        crate::model::touch(std::ptr::from_ref(self).addr());
         if self.helpers.fetch_sub(1, Ordering::SeqCst) > 1 {
             return;
         }

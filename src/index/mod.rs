@@ -12,6 +12,9 @@
 //! 3. Every operation takes effect at one instant: one compare-and-swap of a word, or of a descriptor's status.
 //! 4. No thread waits for another: whatever is met half-way can be read as it is, and completed.
 
+#[cfg(memfs_loom)]
+#[path = "../model/index.rs"]
+pub mod model;
 mod cache;
 mod chaos;
 mod children;
@@ -122,6 +125,8 @@ impl Index {
     fn body<'g>(&'g self, directory: Target, _guard: &'g Guard) -> &'g Body {
         debug_assert!(directory.is_dir());
         let address = self.slot(directory.id).content.load(Ordering::Acquire);
+        #[cfg(memfs_loom)]
+        crate::model::touch(address as usize);
         // SAFETY: a directory's content is its body, set before it was bound, retired with the node; it was met under the
         // guard (callers), so neither is freed.
         unsafe { &*std::ptr::with_exposed_provenance(address as usize) }

@@ -70,6 +70,8 @@ pub(super) struct Table {
 
 fn link<'g>(address: u64) -> &'g Link {
     debug_assert!(address != 0 && address & MARK == 0);
+    #[cfg(memfs_loom)]
+    crate::model::touch(address as usize);
     // SAFETY: an element of the list: a bucket, which lives as long as the table, or a dentry, which begins with a `Link`
     // and is not retired while a pinned thread can get here (invariant 2).
     unsafe { &*ptr::with_exposed_provenance(address as usize) }
@@ -206,8 +208,12 @@ impl Table {
                 // SAFETY: found under the guard.
                 return Err(unsafe { DentryRef::from_address(position.current) });
             }
+            // Who kills a registered name may have marked it already: the mark is lost, and set again by who finds it dead.
+            #[cfg(not(memfs_loom))]
             dentry.link.next.store(position.current, Ordering::Relaxed);
-            may_stop_here();
+            // Loom lets another thread's read-modify-write come after a plain store without having read it.
+            #[cfg(memfs_loom)]
+            dentry.link.next.swap(position.current, Ordering::Relaxed);
             if position.put(dentry.address()) {
                 return Ok(());
             }

@@ -7,6 +7,9 @@
 //!    concurrent one on the same word (one attempt is made, see [`Sketch::record`]).
 //! 3. Growing keeps every estimate: a block is copied to each of the blocks that its keys can fall into.
 
+#[cfg(memfs_loom)]
+#[path = "../model/scorer.rs"]
+pub mod model;
 mod clock;
 mod rule;
 mod sketch;

@@ -76,6 +76,8 @@ impl Sketch {
     /// A sketch for at least `files` files.
     pub(crate) fn new(files: usize) -> io::Result<Self> {
         let table = Table::new(files.div_ceil(FILES_PER_BLOCK).next_power_of_two())?;
+        #[cfg(memfs_loom)]
+        crate::model::born((&raw const *table).addr());
         Ok(Self {
             table: AtomicPtr::new(Box::into_raw(table)),
             hand: CachePadded::new(AtomicUsize::new(0)),
@@ -86,9 +88,12 @@ impl Sketch {
 
     #[inline]
     fn table<'g>(&self, _guard: &'g Guard) -> &'g Table {
+        let table = self.table.load(Acquire);
+        #[cfg(memfs_loom)]
+        crate::model::touch(table.addr());
         // SAFETY: Acquire pairs with the AcqRel exchange in `grow`; a replaced table is retired through the epoch, and the
         // caller is pinned.
-        unsafe { &*self.table.load(Acquire) }
+        unsafe { &*table }
     }
 
     /// Counts one use of `key`; says whether a counter was raised. Costs one cache line, and no write once the key's
@@ -188,20 +193,32 @@ impl Sketch {
             }
         }
         let new = Box::into_raw(to);
+        #[cfg(memfs_loom)]
+        crate::model::born(new.addr());
         // AcqRel: pairs with the Acquire in `table`; the new table is filled before it is seen.
         if self.table.compare_exchange(old, new, AcqRel, Acquire).is_err() {
+            #[cfg(memfs_loom)]
+            crate::model::dies(new.addr());
             // SAFETY: `new` was never shared.
             drop(unsafe { Box::from_raw(new) });
             return Ok(false);
         }
         // SAFETY: `old` was unlinked by the exchange above; who still reads it is pinned.
-        unsafe { guard.defer_unchecked(move || drop(Box::from_raw(old))) };
+        unsafe {
+            guard.defer_unchecked(move || {
+                #[cfg(memfs_loom)]
+                crate::model::dies(old.addr());
+                drop(Box::from_raw(old));
+            });
+        }
         Ok(true)
     }
 }
 
 impl Drop for Sketch {
     fn drop(&mut self) {
+        #[cfg(memfs_loom)]
+        crate::model::dies(self.table.load(Relaxed).addr());
         // SAFETY: exclusive; the current table is owned by the sketch alone.
         drop(unsafe { Box::from_raw(self.table.load(Relaxed)) });
     }

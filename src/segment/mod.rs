@@ -15,6 +15,9 @@
 //! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error of the call and never a signal.
 //!    (Loads by whoever was lent a slice are not calls of this floor: see [`SegmentHold::slice`].)
 
+#[cfg(memfs_loom)]
+#[path = "../model/segment.rs"]
+pub mod model;
 mod cell;
 mod dirlock;
 mod extent;

@@ -13,8 +13,8 @@ use crate::{
     error::{Error, Result},
     index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
     scorer::{RequestClock, Sketch},
-    segment::{RealDisk, SegmentConfig, Segments, StorageKind},
-    sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
+    segment::{Disk, RealDisk, SegmentConfig, Segments, StorageKind},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -23,9 +23,9 @@ use std::{
 };
 
 /// Files the sketch is made for at first.
-const FIRST_SKETCH_FILES: usize = 1024;
+const FIRST_SKETCH_FILES: usize = if cfg!(memfs_loom) { 1 } else { 1024 };
 /// No machine of today holds more nodes than this many 64-byte slots.
-const MAX_NODES: u32 = u32::MAX - 1;
+const MAX_NODES: u32 = if cfg!(memfs_loom) { 8 } else { u32::MAX - 1 };
 
 /// One store. Fields are dropped in order: the threads' handles, then the collector, whose last garbage may still touch the
 /// ground and the index, then these.
@@ -106,6 +106,14 @@ pub(crate) fn exchange(word: &AtomicU64, from: Word, to: Word) -> bool {
 
 impl Core {
     pub(crate) fn new(config: Config) -> Result<std::sync::Arc<Core>> {
+        Self::with_disk(config, std::sync::Arc::new(RealDisk))
+    }
+
+    /// The same over another disk.
+    pub(crate) fn with_disk(
+        config: Config,
+        disk: std::sync::Arc<dyn Disk>,
+    ) -> Result<std::sync::Arc<Core>> {
         let budget = Arc::new(Budget::new(config.memory_limit_bytes));
         let memory = |source| Error::io("", "reserving memory", source);
         let arena =
@@ -120,7 +128,7 @@ impl Core {
                 chunk_bytes: config.chunk_bytes,
                 storage_limit_bytes: config.storage_limit_bytes,
             },
-            std::sync::Arc::new(RealDisk),
+            disk,
         )?;
         let core = Core {
             id: next_id(),
@@ -358,12 +366,19 @@ pub(crate) fn canonical_name(path: &str) -> String {
 
 /// Now, in nanoseconds since 1970.
 pub(crate) fn now_ns() -> u64 {
+    // The model checker wants every run to be the same.
+    if cfg!(memfs_loom) {
+        return 0;
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Now, in seconds since 1970, as coarse as the kernel's tick and a fifth of the price.
 #[inline]
 pub(crate) fn coarse_seconds() -> u32 {
+    if cfg!(memfs_loom) {
+        return 0;
+    }
     rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec as u32
 }
 

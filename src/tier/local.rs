@@ -46,6 +46,8 @@ pub(crate) const REQUEST_BATCH: u32 = 64;
 impl Local {
     #[inline]
     pub(crate) fn pin(&self) -> Guard {
+        #[cfg(memfs_loom)]
+        crate::model::pins();
         self.handle.pin()
     }
 
@@ -138,7 +140,7 @@ impl Registry {
         }));
         self.threads.fetch_add(1, Relaxed);
         // SAFETY: just made, shared by nobody until the exchange below; a non-zero seed from its own address.
-        unsafe { (*new).random.set((new as u64) | 1) };
+        unsafe { (*new).random.set(if cfg!(memfs_loom) { 1 } else { (new as u64) | 1 }) };
         loop {
             let head = self.head.load(Relaxed);
             // SAFETY: still unshared.

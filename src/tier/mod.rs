@@ -4,6 +4,9 @@
 //!
 //! The states of the content word and who may exchange what for what: docs/design/content.md.
 
+#[cfg(memfs_loom)]
+#[path = "../model/tier.rs"]
+pub mod model;
 mod core;
 mod edit;
 mod gc;

@@ -67,11 +67,15 @@ impl Tree {
             return None;
         }
         let mut node = self.root;
+        #[cfg(memfs_loom)]
+        crate::model::touch(std::ptr::from_ref(self).addr());
         for height in (1..=self.height).rev() {
             // SAFETY: a published branch is immutable and lives as long as its tree (invariant 2, epoch).
             let kids = unsafe { &node.as_ref()?.kids };
             node = kids[(chunk >> (FAN_BITS * height)) as usize % FAN];
         }
+        #[cfg(memfs_loom)]
+        crate::model::touch(node.addr());
         // SAFETY: at height zero a node is a leaf, alive as above.
         let slots = unsafe { &node.as_ref()?.slots };
         Some(&slots[chunk as usize % FAN])
@@ -89,6 +93,8 @@ impl Tree {
         chunks: &Range<u64>,
         visit: &mut impl FnMut(u64, &'t AtomicU64) -> bool,
     ) -> bool {
+        #[cfg(memfs_loom)]
+        crate::model::touch(node.addr());
         // SAFETY: as in `slot`.
         let Some(node) = (unsafe { node.as_ref::<'t>() }) else { return true };
         let step = if height == 0 { 1 } else { span(height - 1) };
@@ -118,6 +124,8 @@ impl Tree {
     /// # Safety
     /// `tree` was taken from a content word under the guard that is still held, or is owned by the caller.
     pub(crate) unsafe fn deref<'g>(tree: *const Tree) -> &'g Tree {
+        #[cfg(memfs_loom)]
+        crate::model::touch(tree.addr());
         // SAFETY: the caller.
         unsafe { &*tree }
     }

@@ -1,0 +1,453 @@
+//! A file's bytes: every exchange of the content word against every other, over a disk in memory.
+#![cfg(memfs_loom)]
+
+use memfs::model::tier::{Bytes, FileUser, Files, Held, Wanted, Where};
+use memfs_loom_tests::{Kind, Mutation, breaks, model};
+
+const RACE: &[&str] = &["Causality violation", "used after its end"];
+
+const ONE: Bytes = Bytes { value: 1, len: 40 };
+const TWO: Bytes = Bytes { value: 2, len: 48 };
+const THREE: Bytes = Bytes { value: 3, len: 56 };
+
+fn with<R>(files: &Files, run: impl FnOnce(&FileUser<'_>) -> R) -> R {
+    run(&files.user())
+}
+
+fn put(user: &FileUser<'_>, bytes: Bytes) {
+    user.write("/a", bytes.value, bytes.len).expect("room");
+}
+
+fn in_ram() -> Files {
+    let files = Files::new();
+    with(&files, |user| {
+        put(user, ONE);
+        user.make_hot("/a");
+    });
+    files
+}
+
+fn on_disk() -> Files {
+    let files = in_ram();
+    with(&files, |user| {
+        assert!(user.swap_out("/a", None));
+        assert_eq!(user.place("/a").expect("a file"), Where::Disk);
+        (0..3).for_each(|_| user.collect());
+    });
+    files
+}
+
+/// In RAM, with its extent on disk: clean.
+fn in_both() -> Files {
+    let files = on_disk();
+    with(&files, |user| {
+        assert_eq!(user.read("/a").expect("a file"), ONE);
+        assert_eq!(user.place("/a").expect("a file"), Where::Ram);
+    });
+    files
+}
+
+type Read = Option<Bytes>;
+
+fn write_two(files: &Files) -> Read {
+    with(files, |user| put(user, TWO));
+    None
+}
+
+fn write_three(files: &Files) -> Read {
+    with(files, |user| put(user, THREE));
+    None
+}
+
+fn swap_out(files: &Files) -> Read {
+    with(files, |user| user.swap_out("/a", None));
+    None
+}
+
+/// Swapping in is what a read of what is on disk does.
+fn read(files: &Files) -> Read {
+    Some(with(files, |user| user.read("/a").expect("a file")))
+}
+
+/// Each read saw one of `versions`, the file is one of `last`, and nothing is lost or left.
+fn over<const N: usize>(files: Files, reads: [Read; N], versions: &[Bytes], last: &[Bytes]) {
+    for read in reads.into_iter().flatten() {
+        assert!(versions.contains(&read), "no version of the file: {read:?}");
+    }
+    let now = with(&files, |user| user.read("/a").expect("a file"));
+    assert!(last.contains(&now), "a write is lost: {now:?}");
+    files.finish();
+}
+
+#[test]
+fn write_and_write() {
+    model(in_ram, [write_two, write_three], |files, reads| over(files, reads, &[], &[TWO, THREE]));
+}
+
+#[test]
+fn write_and_swap_out() {
+    model(in_ram, [write_two, swap_out], |files, reads| over(files, reads, &[], &[TWO]));
+}
+
+#[test]
+fn write_and_swap_out_of_what_is_clean() {
+    model(in_both, [write_two, swap_out], |files, reads| over(files, reads, &[], &[TWO]));
+}
+
+#[test]
+fn write_and_swap_in() {
+    model(on_disk, [write_two, read], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
+}
+
+#[test]
+fn swap_in_and_swap_in() {
+    model(on_disk, [read, read], |files, reads| over(files, reads, &[ONE], &[ONE]));
+}
+
+#[test]
+fn swap_out_and_swap_out() {
+    model(in_ram, [swap_out, swap_out], |files, reads| over(files, reads, &[], &[ONE]));
+}
+
+#[test]
+fn swap_out_and_swap_out_of_what_is_clean() {
+    model(in_both, [swap_out, swap_out], |files, reads| over(files, reads, &[], &[ONE]));
+}
+
+#[test]
+fn read_and_write() {
+    model(in_ram, [read, write_two], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
+}
+
+#[test]
+fn read_and_swap_out() {
+    model(in_ram, [read, swap_out], |files, reads| over(files, reads, &[ONE], &[ONE]));
+}
+
+#[test]
+fn read_and_swap_out_of_what_is_clean() {
+    model(in_both, [read, swap_out], |files, reads| over(files, reads, &[ONE], &[ONE]));
+}
+
+fn read_while_replaced_and_collected() {
+    fn write_and_collect(files: &Files) -> Read {
+        with(files, |user| {
+            put(user, TWO);
+            user.collect();
+            user.collect();
+        });
+        None
+    }
+    model(in_ram, [read, write_and_collect], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
+}
+
+#[test]
+fn a_read_is_not_disturbed_by_reclamation() {
+    read_while_replaced_and_collected();
+}
+
+#[test]
+fn broken_retirement_at_once_is_seen_by_a_reader() {
+    memfs_loom_tests::fails(RACE, || {
+        fn write_recklessly(files: &Files) -> Read {
+            with(files, |user| user.write_recklessly("/a", TWO.value, TWO.len));
+            None
+        }
+        model(in_ram, [read, write_recklessly], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
+    });
+}
+
+#[test]
+fn broken_exchange_published_relaxed_shows_bytes_unwritten() {
+    let mutation = || {
+        Mutation::at("src/tier/core.rs", "word.compare_exchange(from.bits(), to.bits(), AcqRel", Kind::Relaxed)
+    };
+    breaks(mutation, RACE, || {
+        model(in_ram, [write_two, read], |files, reads| over(files, reads, &[ONE, TWO], &[TWO]));
+    });
+}
+
+#[test]
+fn broken_exchange_in_two_steps_loses_a_write() {
+    let mutation =
+        || Mutation::at("src/tier/core.rs", "word.compare_exchange(from.bits(), to.bits(), AcqRel", Kind::Torn);
+    breaks(mutation, &["a write is lost", "memory was lost", "twice", "used after", "Causality"], || {
+        model(in_ram, [write_two, swap_out], |files, reads| over(files, reads, &[], &[TWO]));
+    });
+}
+
+#[test]
+fn broken_swap_out_that_leaves_the_extent_in_the_header_kills_it_twice() {
+    let mutation =
+        || Mutation::at("src/tier/ground.rs", "match self.arena.header(block).extent.swap(0, AcqRel)", Kind::Torn);
+    breaks(mutation, &["twice", "released more", "panicked"], || {
+        model(in_both, [write_two, swap_out], |files, reads| over(files, reads, &[], &[TWO]));
+    });
+}
+
+// ---------------------------------------------------------------- references
+
+#[test]
+fn a_held_reference_outlives_an_overwrite() {
+    fn hold(files: &Files) -> Option<Held> {
+        with(files, |user| {
+            let held = user.get("/a").expect("a file");
+            user.collect();
+            Some(held)
+        })
+    }
+    fn overwrite(files: &Files) -> Option<Held> {
+        with(files, |user| {
+            put(user, TWO);
+            user.collect();
+            user.collect();
+        });
+        None
+    }
+    model(in_ram, [hold, overwrite], |files, [held, _]| {
+        let held = held.expect("held");
+        with(&files, |user| put(user, THREE));
+        (0..3).for_each(|_| with(&files, |user| user.collect()));
+        assert!([ONE, TWO].contains(&held.read()));
+        drop(held);
+        over(files, [None], &[], &[THREE]);
+    });
+}
+
+#[test]
+fn a_held_reference_outlives_swap_out() {
+    fn hold(files: &Files) -> Option<Held> {
+        with(files, |user| Some(user.get("/a").expect("a file")))
+    }
+    fn leave(files: &Files) -> Option<Held> {
+        with(files, |user| {
+            user.swap_out("/a", None);
+            user.collect();
+            user.collect();
+        });
+        None
+    }
+    model(in_ram, [hold, leave], |files, [held, _]| {
+        assert_eq!(held.expect("held").read(), ONE);
+        over(files, [None], &[], &[ONE]);
+    });
+}
+
+// ---------------------------------------------------------------- appending in place
+
+/// A file in a block with room behind it: 40 bytes of 64.
+const APPENDED: usize = 8;
+
+fn append(files: &Files) -> Read {
+    with(files, |user| user.append("/a", 1, APPENDED).expect("room"));
+    None
+}
+
+fn longer(files: Files, appended: usize) {
+    let now = with(&files, |user| user.read("/a").expect("a file"));
+    assert_eq!(now, Bytes { value: 1, len: ONE.len + appended }, "an append is lost");
+    files.finish();
+}
+
+fn append_and_append() {
+    model(in_ram, [append, append], |files, _| longer(files, 2 * APPENDED));
+}
+
+#[test]
+fn append_in_place_and_append() {
+    append_and_append();
+}
+
+#[test]
+fn broken_claim_of_slack_in_two_steps_is_written_by_two() {
+    let mutation = || Mutation::at("src/tier/edit.rs", "header.tail.compare_exchange(len as u32", Kind::Torn);
+    breaks(mutation, &["two versions mixed", "Causality", "written by two", "panicked"], || {
+        fn append_five(files: &Files) -> Read {
+            with(files, |user| user.append("/a", 5, APPENDED).expect("room"));
+            None
+        }
+        fn append_six(files: &Files) -> Read {
+            with(files, |user| user.append("/a", 6, APPENDED).expect("room"));
+            None
+        }
+        model(in_ram, [append_five, append_six], |files, _| {
+            let all = with(&files, |user| user.read_all("/a").expect("a file"));
+            let (first, second) = (&all[40..48], &all[48..]);
+            assert!(first == [5; 8] && second == [6; 8] || first == [6; 8] && second == [5; 8], "written by two");
+            files.finish();
+        });
+    });
+}
+
+#[test]
+fn append_in_place_and_swap_out() {
+    model(in_ram, [append, swap_out], |files, _| longer(files, APPENDED));
+}
+
+#[test]
+fn append_to_what_is_clean_and_swap_out() {
+    model(in_both, [append, swap_out], |files, _| longer(files, APPENDED));
+}
+
+#[test]
+fn append_in_place_and_read() {
+    model(in_ram, [append, read], |files, reads| {
+        let read = reads[1].expect("read");
+        assert!(read == ONE || read == Bytes { value: 1, len: ONE.len + APPENDED }, "{read:?}");
+        longer(files, APPENDED);
+    });
+}
+
+// ---------------------------------------------------------------- names
+
+#[test]
+fn a_file_is_removed_as_soon_as_it_is_made() {
+    fn make(files: &Files) {
+        with(files, |user| user.write("/b", 2, 40).expect("room"));
+    }
+    fn remove(files: &Files) {
+        with(files, |user| _ = user.remove("/b"));
+    }
+    model(in_ram, [make, remove], |files, _| files.finish());
+}
+
+#[test]
+fn a_file_is_opened_as_soon_as_it_is_made() {
+    fn make(files: &Files) {
+        with(files, |user| user.write("/b", 2, 40).expect("room"));
+    }
+    fn open(files: &Files) {
+        with(files, |user| match user.open_and_read("/b") {
+            Ok(bytes) => assert_eq!(bytes, Bytes { value: 2, len: 40 }),
+            Err(memfs::Error::NotFound { .. }) => {}
+            Err(error) => panic!("an open file of an open store says: {error}"),
+        });
+    }
+    model(in_ram, [make, open], |files, _| files.finish());
+}
+
+#[test]
+fn a_file_is_removed_while_it_is_swapped_in() {
+    fn remove(files: &Files) -> Read {
+        with(files, |user| user.remove("/a").expect("a file"));
+        None
+    }
+    fn read(files: &Files) -> Read {
+        with(files, |user| user.read("/a").ok())
+    }
+    model(on_disk, [remove, read], |files, [_, read]| {
+        assert!(read.is_none_or(|read| read == ONE));
+        files.finish();
+    });
+}
+
+#[test]
+fn a_file_is_renamed_over_while_it_is_written() {
+    fn two() -> Files {
+        let files = in_ram();
+        with(&files, |user| {
+            user.write("/b", 3, 56).expect("room");
+            user.make_hot("/b");
+        });
+        files
+    }
+    fn rename(files: &Files) -> Read {
+        with(files, |user| user.rename("/b", "/a").expect("files"));
+        None
+    }
+    model(two, [rename, write_two], |files, reads| over(files, reads, &[], &[TWO, THREE]));
+}
+
+// ---------------------------------------------------------------- close
+
+/// Whatever is under way ends, or says that the store is closed; what it held or wrote is given back.
+fn closed(set_up: fn() -> Files, other: fn(&Files)) {
+    fn close(files: &Files) {
+        with(files, |user| user.close());
+    }
+    model(set_up, [close, other], |files, _| files.finish());
+}
+
+fn unless_closed<T>(done: Result<T, memfs::Error>) -> Option<T> {
+    match done {
+        Ok(done) => Some(done),
+        Err(memfs::Error::Closed) => None,
+        Err(error) => panic!("neither done nor closed: {error}"),
+    }
+}
+
+#[test]
+fn close_and_write() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.write("/a", 2, 48))));
+}
+
+#[test]
+fn close_and_create() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.write("/b", 2, 48))));
+}
+
+#[test]
+fn close_and_read() {
+    closed(in_ram, |files| {
+        let read = with(files, |user| unless_closed(user.read("/a")));
+        assert!(read.is_none_or(|read| read == ONE));
+    });
+}
+
+#[test]
+fn close_and_swap_in() {
+    closed(on_disk, |files| {
+        let read = with(files, |user| unless_closed(user.read("/a")));
+        assert!(read.is_none_or(|read| read == ONE));
+    });
+}
+
+#[test]
+fn close_and_swap_out() {
+    closed(in_ram, |files| _ = with(files, |user| user.swap_out("/a", None)));
+}
+
+#[test]
+fn close_and_append() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.append("/a", 1, 8))));
+}
+
+// ---------------------------------------------------------------- preload
+
+struct Preload {
+    files: Files,
+    wanted: Wanted,
+}
+
+fn preload() -> Preload {
+    let files = on_disk();
+    let wanted = with(&files, |user| user.want("/a"));
+    Preload { files, wanted }
+}
+
+fn preloaded_and_awaited() {
+    fn run(preload: &Preload) {
+        with(&preload.files, |user| user.run(&preload.wanted));
+    }
+    fn wait(preload: &Preload) {
+        preload.wanted.wait().expect("the file was brought in");
+        assert!(preload.wanted.is_done());
+        let place = with(&preload.files, |user| user.place("/a").expect("a file"));
+        assert_eq!(place, Where::Ram, "done, and not there");
+    }
+    model(preload, [run, wait], |preload, _| {
+        drop(preload.wanted);
+        preload.files.finish();
+    });
+}
+
+#[test]
+fn who_waits_for_a_preload_is_told_and_finds_the_file() {
+    preloaded_and_awaited();
+}
+
+#[test]
+fn broken_completion_that_is_not_noted_is_waited_for_for_ever() {
+    let mutation = || Mutation::at("src/tier/preload.rs", "self.done.store(true, Release)", Kind::Skipped);
+    breaks(mutation, &["deadlock", "panicked"], preloaded_and_awaited);
+}

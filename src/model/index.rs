@@ -1,0 +1,279 @@
+//! The index, for the model tests: names over nodes whose content is a small number, changed as the tier changes it.
+
+use super::{
+    Created, Cx, Index, IndexError, Kind, NodeId, NodeInit, Settled,
+    lookup::Bound,
+    node::{CONTENT_MASK, Node},
+};
+use crate::{
+    arena::{Arena, Budget, Magazine, PoolMagazine},
+    epoch::{Collector, Guard, Handle},
+    model::{Seats, pinned},
+    path::Canonical,
+    sync::{Arc, Ordering},
+};
+
+/// Why an operation was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as the errors of the public face")]
+pub enum Refusal {
+    NotFound,
+    NotADirectory,
+    IsADirectory,
+    NotEmpty,
+    AlreadyExists,
+    Memory,
+    Other,
+}
+
+impl From<IndexError> for Refusal {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::NotFound(_) => Self::NotFound,
+            IndexError::NotADirectory(_) => Self::NotADirectory,
+            IndexError::IsADirectory(_) => Self::IsADirectory,
+            IndexError::NotEmpty(_) => Self::NotEmpty,
+            IndexError::Memory(_) => Self::Memory,
+            IndexError::Invalid { .. } | IndexError::IntoItself { .. } => Self::Other,
+        }
+    }
+}
+
+/// A tree of names.
+pub struct Names {
+    seats: Seats<Seat>,
+    collector: Collector,
+    index: Index,
+    arena: Arc<Arena>,
+}
+
+/// A thread's handle on [`Names`].
+pub struct NameUser<'a> {
+    names: &'a Names,
+    seat: &'a Seat,
+    /// Whether what is unlinked is freed at once: the broken variant.
+    reckless: bool,
+}
+
+struct Seat {
+    handle: Handle,
+    magazine: Magazine,
+    nodes: PoolMagazine,
+}
+
+fn canonical(path: &str) -> Canonical<'_> {
+    Canonical::new(path).expect("a good path")
+}
+
+impl Names {
+    /// A root and nothing in it.
+    pub fn new() -> Self {
+        let budget = Arc::new(Budget::new(1 << 16));
+        let arena = Arc::new(Arena::new(budget, 64, false).expect("small"));
+        let index = Index::new(arena.clone(), 8).expect("small");
+        let collector = Collector::new();
+        let seats = Seats::new(|| Seat {
+            handle: collector.register(),
+            magazine: Magazine::new(),
+            nodes: PoolMagazine::new(),
+        });
+        Self { seats, collector, index, arena }
+    }
+
+    /// For the calling thread.
+    pub fn user(&self) -> NameUser<'_> {
+        self.make_user(false)
+    }
+
+    /// The same for a thread that frees at once what it unlinks.
+    pub fn reckless_user(&self) -> NameUser<'_> {
+        self.make_user(true)
+    }
+
+    fn make_user(&self, reckless: bool) -> NameUser<'_> {
+        NameUser { names: self, seat: self.seats.take(), reckless }
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NameUser<'_> {
+    fn with<R>(&self, run: impl FnOnce(&Index, &Cx<'_>) -> R) -> R {
+        let guard = pinned(&self.seat.handle);
+        // SAFETY: a mistake on purpose in the broken variant; not used otherwise.
+        let unprotected = unsafe { crate::epoch::unprotected() };
+        let used: &Guard = if self.reckless { unprotected } else { &guard };
+        let cx = Cx { guard: used, magazine: &self.seat.magazine, nodes: &self.seat.nodes };
+        run(&self.names.index, &cx)
+    }
+
+    fn create(&self, path: &str, kind: Kind, parents: bool, value: u64) -> Result<u32, Refusal> {
+        self.with(|index, cx| {
+            let init = NodeInit { content: value, ..NodeInit::default() };
+            match index.create(&canonical(path), kind, parents, &init, cx)? {
+                Created::New(bound) => Ok(bound.id.get()),
+                Created::Exists(_) => Err(Refusal::AlreadyExists),
+            }
+        })
+    }
+
+    /// Makes a file.
+    pub fn create_file(&self, path: &str, value: u64) -> Result<u32, Refusal> {
+        self.create(path, Kind::File, false, value)
+    }
+
+    /// Makes a file and the directories above it.
+    pub fn create_deep(&self, path: &str, value: u64) -> Result<u32, Refusal> {
+        self.create(path, Kind::File, true, value)
+    }
+
+    /// Makes a directory.
+    pub fn create_dir(&self, path: &str) -> Result<u32, Refusal> {
+        self.create(path, Kind::Directory, false, 0)
+    }
+
+    /// Removes a file; the content it had when its name had gone.
+    pub fn remove_file(&self, path: &str) -> Result<u64, Refusal> {
+        self.with(|index, cx| {
+            let id = index.remove_file(&canonical(path), cx)?;
+            Ok(Self::give_up(index, id, cx).expect("no handle is open"))
+        })
+    }
+
+    /// Drops a reference as `Core::drop_ref` does; the content of the node if that was the last.
+    fn give_up(index: &Index, id: NodeId, cx: &Cx<'_>) -> Option<u64> {
+        if !index.release(id) {
+            return None;
+        }
+        let content = index.node(id).map(|node| node.content.load(Ordering::Acquire) & CONTENT_MASK);
+        index.retire(id, cx);
+        Some(content.expect("the content of a file whose name is gone can be given up"))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: &str) -> Result<(), Refusal> {
+        Ok(self.with(|index, cx| index.remove_dir(&canonical(path), cx))?)
+    }
+
+    /// Renames; the content of the file that was replaced.
+    pub fn rename(&self, from: &str, to: &str) -> Result<Option<u64>, Refusal> {
+        self.with(|index, cx| {
+            let replaced = index.rename(&canonical(from), &canonical(to), cx)?;
+            Ok(replaced.map(|id| Self::give_up(index, id, cx).expect("no handle is open")))
+        })
+    }
+
+    /// The node a path leads to.
+    pub fn lookup(&self, path: &str) -> Result<u32, Refusal> {
+        self.with(|index, cx| Ok(index.lookup(path, cx.guard)?.id.get()))
+    }
+
+    /// The node a path leads to, found without the cache.
+    pub fn walk(&self, path: &str) -> Option<u32> {
+        self.with(|index, cx| match index.walk(canonical(path).text(), cx.guard) {
+            super::lookup::Walk::Found(bound) => Some(bound.id.get()),
+            _ => None,
+        })
+    }
+
+    /// Reads a file as the tier does: content, then whether the name still leads to it.
+    pub fn read(&self, path: &str) -> Result<u64, Refusal> {
+        self.with(|index, cx| {
+            loop {
+                let bound = index.lookup(path, cx.guard)?;
+                let word = bound.node.content.load(Ordering::Acquire);
+                if bound.still(index) {
+                    return Ok(word & CONTENT_MASK);
+                }
+            }
+        })
+    }
+
+    /// Overwrites a file as the tier does: content, whether the name is settled, exchange; what it replaced.
+    pub fn write(&self, path: &str, value: u64) -> Result<u64, Refusal> {
+        self.overwrite(path, value, true)
+    }
+
+    /// The same without asking whether the name is settled: the broken variant.
+    pub fn write_unsettled(&self, path: &str, value: u64) -> Result<u64, Refusal> {
+        self.overwrite(path, value, false)
+    }
+
+    fn overwrite(&self, path: &str, value: u64, asks: bool) -> Result<u64, Refusal> {
+        self.with(|index, cx| {
+            loop {
+                let bound = index.lookup(path, cx.guard)?;
+                let old = bound.node.content.load(Ordering::Acquire);
+                if asks && bound.settled(index, cx.guard) != Settled::Yes {
+                    continue;
+                }
+                let new = value | old & !CONTENT_MASK;
+                let content = &bound.node.content;
+                if content.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    return Ok(old & CONTENT_MASK);
+                }
+            }
+        })
+    }
+
+    /// Opens a file by its path, and finds it by its number, as a handle does; then drops the reference.
+    pub fn open(&self, path: &str) -> Result<(), Refusal> {
+        self.with(|index, cx| {
+            let bound: Bound<'_> = index.lookup(path, cx.guard)?;
+            if !index.acquire(&bound) {
+                return Err(Refusal::NotFound);
+            }
+            let node: Option<&Node> = index.node(bound.id);
+            assert!(node.is_some(), "an open file can be found");
+            Self::give_up(index, bound.id, cx);
+            Ok(())
+        })
+    }
+
+    /// The names in a directory.
+    pub fn list(&self, path: &str) -> Result<Vec<String>, Refusal> {
+        self.with(|index, cx| {
+            let bound = index.lookup(path, cx.guard)?;
+            Ok(index.children(&bound, cx.guard).into_iter().map(|(name, ..)| name).collect())
+        })
+    }
+
+    /// Doubles the table's buckets.
+    pub fn grow(&self) {
+        self.names.index.table.grow(u64::MAX);
+    }
+
+    /// Doubles the path cache.
+    pub fn grow_cache(&self) {
+        self.with(|index, cx| index.cache.grow(u64::MAX / 4, cx.guard));
+    }
+
+    /// Lets the epoch advance, and frees what it can.
+    pub fn collect(&self) {
+        pinned(&self.seat.handle).flush();
+    }
+
+    /// With nobody else at work: table, slots, nodes and counts agree.
+    pub fn check(&self) {
+        self.with(|index, cx| index.validate(cx.guard));
+    }
+}
+
+impl Drop for NameUser<'_> {
+    fn drop(&mut self) {
+        self.names.seats.give(self.seat);
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.seats.each(|seat| {
+            self.arena.drain(&seat.magazine);
+            self.index.drain(&seat.nodes);
+        });
+    }
+}

@@ -1,0 +1,278 @@
+//! Segments on a disk in memory, and the word that governs one segment's space, for the model tests.
+
+use super::{
+    Disk, DiskFile, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind,
+    segments::find,
+    state::State,
+};
+use crate::{
+    epoch::{Collector, Handle},
+    map::FileMap,
+    model::{Seats, pinned},
+};
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice, IoSliceMut},
+    path::Path,
+};
+
+/// Bytes that the checker looks at as one.
+const UNIT_BYTES: usize = 256;
+
+/// A disk that is memory; reads and writes of the same place that nothing orders are found by the checker.
+pub(crate) struct MemoryDisk;
+
+struct MemoryFile {
+    bytes: RefCell<Vec<u8>>,
+    units: RefCell<Vec<loom::cell::UnsafeCell<()>>>,
+}
+
+// SAFETY: loom runs one thread at a time, and all on one.
+unsafe impl Send for MemoryFile {}
+// SAFETY: as above.
+unsafe impl Sync for MemoryFile {}
+
+impl Disk for MemoryDisk {
+    fn create_temp(&self, _dir: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(MemoryFile { bytes: RefCell::default(), units: RefCell::default() }))
+    }
+
+    fn capacity_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(1 << 30)
+    }
+}
+
+impl MemoryFile {
+    fn each_unit(&self, from: usize, to: usize, look: impl Fn(&loom::cell::UnsafeCell<()>)) {
+        let units = self.units.borrow();
+        (from / UNIT_BYTES..to.div_ceil(UNIT_BYTES)).for_each(|unit| look(&units[unit]));
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        let units = (len_bytes as usize).div_ceil(UNIT_BYTES);
+        self.bytes.borrow_mut().resize(len_bytes as usize, 0);
+        self.units.borrow_mut().resize_with(units, || loom::cell::UnsafeCell::new(()));
+        Ok(())
+    }
+
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut at = offset as usize;
+        self.each_unit(at, at + len, |unit| unit.with_mut(|_| ()));
+        let mut bytes = self.bytes.borrow_mut();
+        for part in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut at = offset as usize;
+        self.each_unit(at, at + len, |unit| unit.with(|_| ()));
+        let bytes = self.bytes.borrow();
+        for part in parts {
+            let len = part.len();
+            part.copy_from_slice(&bytes[at..at + len]);
+            at += len;
+        }
+        Ok(len)
+    }
+
+    fn map(&self, _len_bytes: usize) -> io::Result<Option<FileMap>> {
+        Ok(None)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.borrow().len() as u64)
+    }
+}
+
+/// Segments of one page on such a disk.
+pub(crate) fn segments(chunk_bytes: usize, limit: Option<u64>) -> Segments {
+    let config = SegmentConfig {
+        dir: "/".into(),
+        kind: StorageKind::Temp,
+        segment_bytes: 4096,
+        chunk_bytes,
+        storage_limit_bytes: limit.map(|segments| segments * 4096),
+    };
+    Segments::open(config, std::sync::Arc::new(MemoryDisk)).expect("a good configuration")
+}
+
+/// Records of which one fills a segment.
+const LARGE: usize = 3000;
+
+/// Segments and an epoch.
+pub struct Store {
+    seats: Seats<Handle>,
+    collector: Collector,
+    segments: Box<Segments>,
+}
+
+/// A thread's handle on a [`Store`].
+pub struct StoreUser<'a> {
+    store: &'a Store,
+    handle: &'a Handle,
+}
+
+/// A record that is live.
+pub struct Record(ExtentRef);
+
+/// A record that is kept.
+pub struct Kept(SegmentHold);
+
+impl Store {
+    /// Of `limit` segments at most.
+    pub fn new(limit: Option<u64>) -> Self {
+        let collector = Collector::new();
+        let seats = Seats::new(|| collector.register());
+        Self { seats, collector, segments: Box::new(segments(LARGE, limit)) }
+    }
+
+    /// For the calling thread.
+    pub fn user(&self) -> StoreUser<'_> {
+        StoreUser { store: self, handle: self.seats.take() }
+    }
+
+    /// With nobody else at work: every segment is where it should be.
+    pub fn check(&self) {
+        self.segments.validate(None);
+    }
+
+    /// How many segments there are.
+    pub fn count(&self) -> u64 {
+        self.segments.stats().segments
+    }
+}
+
+impl StoreUser<'_> {
+    /// Writes a record that fills most of a segment, or, if `small`, the least part of one.
+    pub fn append(&self, value: u8, small: bool) -> Option<Record> {
+        self.store.segments.append(0, &vec![value; if small { 100 } else { LARGE }]).ok().map(Record)
+    }
+
+    /// Kills a record at once; nobody else knows it.
+    pub fn kill(&self, record: Record) {
+        // SAFETY: the caller owns it, and no other thread has its name.
+        unsafe { self.store.segments.kill(record.0) };
+    }
+
+    /// Kills a record that other threads may know.
+    pub fn retire(&self, record: &Record) {
+        let guard = pinned(self.handle);
+        let (segments, extent): (*const Segments, _) = (&*self.store.segments, record.0);
+        // SAFETY: killed once (models do); the segments outlive the collector.
+        unsafe { guard.defer_unchecked(move || (*segments).kill(extent)) };
+        guard.flush();
+    }
+
+    /// Lets the epoch advance, and frees what it can.
+    pub fn collect(&self) {
+        pinned(self.handle).flush();
+    }
+
+    /// Keeps a record whose name was just read; `None` if it is dead.
+    pub fn hold(&self, record: &Record) -> Option<Kept> {
+        let _guard = pinned(self.handle);
+        self.store.segments.hold(record.0).map(Kept)
+    }
+
+    /// Which segment a record is in.
+    pub fn segment_of(&self, record: &Record) -> u64 {
+        let (segment, _) = self.store.segments.location(record.0);
+        assert!(find(&self.store.segments.shared.table.load(), segment as u32).is_some());
+        segment
+    }
+}
+
+impl Drop for StoreUser<'_> {
+    fn drop(&mut self) {
+        self.store.seats.give(self.handle);
+    }
+}
+
+impl Kept {
+    /// The value of its bytes, verified.
+    pub fn read(&self) -> u8 {
+        let mut bytes = vec![0; self.0.len()];
+        self.0.read(0, &mut bytes).expect("a record that is kept stays as it is");
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+        bytes[0]
+    }
+}
+
+/// The word of one segment, and its space as the checker sees it.
+pub struct Space {
+    state: State,
+    units: Vec<loom::cell::UnsafeCell<u8>>,
+}
+
+// SAFETY: who may touch a unit is what the models check.
+unsafe impl Sync for Space {}
+// SAFETY: as above.
+unsafe impl Send for Space {}
+
+impl Space {
+    /// Open, with `units` units after the first.
+    pub fn new(units: usize) -> Self {
+        let units = (0..=units).map(|_| loom::cell::UnsafeCell::new(0)).collect();
+        Self { state: State::new(), units }
+    }
+
+    /// Reserves one unit and writes `value` into it.
+    pub fn append(&self, value: u8) -> Option<u32> {
+        let unit = self.state.reserve(1, self.units.len() as u32)?;
+        // SAFETY: reserved: the caller's, which the checker verifies.
+        self.units[unit as usize].with_mut(|at| unsafe { *at = value });
+        Some(unit)
+    }
+
+    /// Reads a unit; the caller has it live, or is a holder.
+    pub fn read(&self, unit: u32) -> u8 {
+        // SAFETY: nobody writes it, which the checker verifies.
+        self.units[unit as usize].with(|at| unsafe { *at })
+    }
+
+    /// A live unit dies; whether the segment is now empty.
+    pub fn kill(&self) -> bool {
+        self.state.release_live(1)
+    }
+
+    /// One more holder, unless the segment is on its way to be reused.
+    pub fn hold(&self) -> bool {
+        self.state.hold()
+    }
+
+    /// One holder less; whether the segment is now empty.
+    pub fn release(&self) -> bool {
+        self.state.release_hold()
+    }
+
+    /// Takes no more; whether the segment is now empty.
+    pub fn seal(&self) -> bool {
+        self.state.seal()
+    }
+
+    /// Starts over; the caller was told that it is empty. Writes all units, as whoever owns the space may.
+    pub fn recycle(&self) {
+        for unit in &self.units {
+            // SAFETY: the caller owns the space, which the checker verifies.
+            unit.with_mut(|at| unsafe { *at = 0 });
+        }
+        self.state.reopen();
+    }
+
+    /// Units that are live, and holders.
+    pub fn counts(&self) -> (u32, u32) {
+        let now = self.state.load();
+        (now.live_units(), now.holds())
+    }
+}

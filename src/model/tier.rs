@@ -1,0 +1,278 @@
+//! A whole store over a disk in memory, without workers, for the model tests.
+
+use super::{
+    At, Change, Core, HeldBlock, Keep, Local, Naming, Preloading,
+    core::Spot,
+    swap::Place,
+    word::Content,
+};
+use crate::{
+    config::{Config, StorageMode},
+    error::Error,
+    index::NodeId,
+    model::Seats,
+    segment::model::MemoryDisk,
+    sync::Ordering,
+};
+use std::sync::Arc;
+
+/// The longest content of one block.
+pub const CHUNK_BYTES: usize = 128;
+
+/// A store.
+pub struct Files {
+    seats: Seats<*const Local>,
+    core: Arc<Core>,
+}
+
+/// A thread's handle on a store.
+pub struct FileUser<'a> {
+    core: &'a Arc<Core>,
+    local: &'a Local,
+    files: &'a Files,
+    seat: &'a *const Local,
+}
+
+/// A version of a file that is held.
+pub struct Held(HeldBlock);
+
+/// A preload under way.
+pub struct Wanted(Arc<Preloading>);
+
+/// What a file has: its first byte and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes {
+    /// What every byte is.
+    pub value: u8,
+    /// How many there are.
+    pub len: usize,
+}
+
+/// Where a file's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as the content word")]
+pub enum Where {
+    Empty,
+    Gone,
+    Ram,
+    Disk,
+    Tree,
+}
+
+fn told(bytes: &[u8]) -> Bytes {
+    let value = bytes.first().copied().unwrap_or(0);
+    assert!(bytes.iter().all(|byte| *byte == value), "two versions mixed: {bytes:?}");
+    Bytes { value, len: bytes.len() }
+}
+
+impl Files {
+    /// An empty store.
+    pub fn new() -> Self {
+        let config = Config {
+            memory_limit_bytes: 1 << 17,
+            mode: StorageMode::Temp,
+            storage_path: Some("/".into()),
+            storage_limit_bytes: None,
+            segment_bytes: 4096,
+            chunk_bytes: CHUNK_BYTES,
+            worker_threads: 0,
+            boost_threshold: 0,
+            huge_pages: false,
+            operation_log: None,
+        };
+        let core = Core::with_disk(config, Arc::new(MemoryDisk)).expect("a small store");
+        let seats = Seats::new(|| &raw const *core.acquire_local());
+        Self { seats, core }
+    }
+
+    /// For the calling thread.
+    pub fn user(&self) -> FileUser<'_> {
+        let seat = self.seats.take();
+        // SAFETY: locals live as long as their store.
+        FileUser { core: &self.core, local: unsafe { &**seat }, files: self, seat }
+    }
+
+    /// Closes the store and checks that nothing was lost or left: every piece of memory was given back.
+    pub fn finish(self) {
+        let user = self.user();
+        user.core.shut();
+        user.core.tear_down(user.local);
+        drop(user);
+        drop(self);
+        assert_eq!(crate::model::living(), 0, "memory was lost");
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for FileUser<'_> {
+    fn drop(&mut self) {
+        self.files.seats.give(self.seat);
+    }
+}
+
+impl FileUser<'_> {
+    fn spot<R>(&self, path: &str, run: impl FnOnce(&Spot<'_>) -> R) -> Result<R, Error> {
+        let guard = self.local.pin();
+        Ok(run(&self.core.resolve(At::Path(path), &guard)?))
+    }
+
+    /// The scorer has seen the file so often that counting it costs no write, which keeps models small.
+    pub fn make_hot(&self, path: &str) {
+        self.spot(path, |spot| {
+            for _ in 0..20 {
+                self.core.sketch.record(u64::from(spot.id.get()), &self.local.pin());
+            }
+            spot.node.reads.store(1 << 20, Ordering::Relaxed);
+        })
+        .expect("a file");
+    }
+
+    /// Replaces or makes a file.
+    pub fn write(&self, path: &str, value: u8, len: usize) -> Result<(), Error> {
+        self.core.write(self.local, path, &vec![value; len], Naming::default())
+    }
+
+    /// Replaces a file's content and gives the old one up at once: the broken variant.
+    pub fn write_recklessly(&self, path: &str, value: u8, len: usize) {
+        let arena = &self.core.ground.arena;
+        let block = arena.alloc(&self.local.magazine, len).expect("room");
+        // SAFETY: fresh.
+        unsafe { arena.slack_mut(block, 0, len).write_bytes(value, len) };
+        self.spot(path, |spot| {
+            let old = spot.word();
+            assert!(spot.exchange(old, super::word::Word::ram(block)), "nobody else writes");
+            let Content::Ram(old) = old.content() else { panic!("the file was in RAM") };
+            // SAFETY: none: this is the mistake.
+            unsafe { arena.release(old) };
+        })
+        .expect("a file");
+    }
+
+    /// Appends, or makes a file.
+    pub fn append(&self, path: &str, value: u8, len: usize) -> Result<(), Error> {
+        self.core.append(self.local, path, &vec![value; len])
+    }
+
+    /// Cuts or lengthens a file.
+    pub fn set_len(&self, path: &str, len: u64) -> Result<(), Error> {
+        self.core.update(self.local, At::Path(path), Change::SetLen(len)).map(drop)
+    }
+
+    /// Writes part of a file.
+    pub fn write_at(&self, path: &str, value: u8, len: usize, offset: u64) -> Result<(), Error> {
+        let data = vec![value; len];
+        self.core.update(self.local, At::Path(path), Change::WriteAt { data: &data, offset }).map(drop)
+    }
+
+    /// Reads a file in place: one version of it.
+    pub fn read(&self, path: &str) -> Result<Bytes, Error> {
+        self.core.read_with(self.local, At::Path(path), told)
+    }
+
+    /// Copies a file whole.
+    pub fn read_all(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.core.read(self.local, At::Path(path))
+    }
+
+    /// Takes a reference to a file's version of now.
+    pub fn get(&self, path: &str) -> Result<Held, Error> {
+        match self.core.keep(self.local, At::Path(path))? {
+            Keep::Block(block) => Ok(Held(block)),
+            _ => panic!("models hold what is one block"),
+        }
+    }
+
+    /// Where the file's bytes are.
+    pub fn place(&self, path: &str) -> Result<Where, Error> {
+        self.spot(path, |spot| match spot.word().content() {
+            Content::Empty => Where::Empty,
+            Content::Gone => Where::Gone,
+            Content::Ram(_) => Where::Ram,
+            Content::Disk(_) => Where::Disk,
+            Content::Tree(_) => Where::Tree,
+        })
+    }
+
+    /// Swaps a file out, or its chunk, as the eviction hand does with what it found; whether it left.
+    pub fn swap_out(&self, path: &str, chunk: Option<u64>) -> bool {
+        let found = self.spot(path, |spot| {
+            let place = Place { id: spot.id, chunk };
+            let guard = self.local.pin();
+            let word = self.core.slot_at(place, &guard).map(|slot| slot.load(Ordering::Acquire));
+            word.map(|word| (place, super::word::Word::from_bits(word)))
+        });
+        let Ok(Some((place, word))) = found else { return false };
+        self.core.swap_out(self.local, place, word).expect("memory does not fail") > 0
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, path: &str) -> Result<(), Error> {
+        self.core.remove_file(self.local, path)
+    }
+
+    /// Renames a file.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        self.core.rename(self.local, from, to)
+    }
+
+    /// Opens a file, reads it by its handle, and closes it.
+    pub fn open_and_read(&self, path: &str) -> Result<Bytes, Error> {
+        let id = self.core.open(self.local, path)?;
+        let read = self.core.read_with(self.local, At::Node(id), told);
+        self.core.drop_ref(self.local, id);
+        read
+    }
+
+    /// Closes the store: every later call says so.
+    pub fn close(&self) {
+        if self.core.shut() {
+            self.core.tear_down(self.local);
+        }
+    }
+
+    /// Begins a preload, for somebody to run.
+    pub fn want(&self, path: &str) -> Wanted {
+        let id: NodeId = self.core.open(self.local, path).expect("a file");
+        Wanted(Preloading::new(id, path.to_owned()))
+    }
+
+    /// Runs a preload, as a worker does.
+    pub fn run(&self, wanted: &Wanted) {
+        wanted.0.run(self.core, self.local);
+    }
+
+    /// Ends a preload that nobody runs.
+    pub fn cancel(&self, wanted: &Wanted) {
+        wanted.0.cancel(self.core, self.local);
+    }
+
+    /// Lets the epoch advance, and frees what it can.
+    pub fn collect(&self) {
+        self.local.pin().flush();
+    }
+}
+
+impl Wanted {
+    /// Waits for the end of a preload.
+    pub fn wait(&self) -> Result<(), Error> {
+        self.0.wait()
+    }
+
+    /// Whether it has ended.
+    pub fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+}
+
+impl Held {
+    /// What is held.
+    pub fn read(&self) -> Bytes {
+        told(self.0.bytes())
+    }
+}
+
