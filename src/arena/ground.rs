@@ -88,6 +88,7 @@ impl Ground {
         }
     }
 
+    #[cfg(any(test, memfs_loom))]
     pub(super) fn overhead_bytes(&self) -> u64 {
         match self {
             Self::Untouched(_) => self.charged_bytes(),

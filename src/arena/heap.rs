@@ -205,6 +205,7 @@ impl Arena {
         BlockRef::pack(b.class(), shape, shape.slot(b), len_bytes)
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Whether two references, whatever their lengths, mean one block.
     pub(crate) fn same_block(&self, a: BlockRef, b: BlockRef) -> bool {
         a.class() == b.class() && self.slot(a) == self.slot(b)
@@ -291,6 +292,7 @@ impl Arena {
         self.classes.iter().map(|class| class.slab.charged_bytes()).sum()
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// What of that stays charged when all is free and trimmed: bits of bitmaps, two or three for every slot ever used.
     pub(crate) fn overhead_bytes(&self) -> u64 {
         self.classes.iter().map(|class| class.slab.overhead_bytes()).sum()

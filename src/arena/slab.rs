@@ -253,6 +253,7 @@ impl Slab {
         (self.backed_spans() * self.geometry.span_bytes()) as u64 + self.ground.charged_bytes()
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// What of that is never given back.
     pub(super) fn overhead_bytes(&self) -> u64 {
         self.ground.overhead_bytes()

@@ -9,7 +9,6 @@
 //! 3. Until the last one leaves, the descriptor holds the dentries and the body whose words it names.
 
 use super::{
-    chaos::may_stop_here,
     children::Body,
     dentry::{Dentry, DentryRef},
     error::Result,

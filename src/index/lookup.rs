@@ -47,10 +47,6 @@ pub(crate) enum Settled {
 }
 
 impl<'g> Bound<'g> {
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     pub(crate) fn is_dir(&self) -> bool {
         self.kind == Kind::Directory
     }
@@ -284,6 +280,7 @@ impl Index {
         });
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// The entries of a directory by name, each name once.
     pub(crate) fn children(&self, directory: &Bound<'_>, guard: &Guard) -> Vec<(String, NodeId, Kind)> {
         let mut entries = Vec::new();

@@ -12,9 +12,6 @@
 //! 3. Every operation takes effect at one instant: one compare-and-swap of a word, or of a descriptor's status.
 //! 4. No thread waits for another: whatever is met half-way can be read as it is, and completed.
 
-#[cfg(memfs_loom)]
-#[path = "../model/index.rs"]
-pub mod model;
 mod cache;
 mod chaos;
 mod children;
@@ -25,6 +22,9 @@ mod error;
 mod lookup;
 mod mcas;
 mod memory;
+#[cfg(memfs_loom)]
+#[path = "../model/index.rs"]
+pub mod model;
 mod node;
 mod remove;
 mod rename;
@@ -38,7 +38,7 @@ mod word;
 pub(crate) use create::Created;
 pub(crate) use error::IndexError;
 pub(crate) use lookup::{Bound, Settled};
-pub(crate) use node::{BINDING_SHIFT, CONTENT_MASK, Kind, Node, NodeId, NodeInit};
+pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};
 
 use crate::{
     arena::{Arena, Magazine, Pool, PoolMagazine},

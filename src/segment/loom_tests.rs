@@ -57,14 +57,6 @@ impl DiskFile for MemoryFile {
     fn map(&self, _: usize) -> io::Result<Option<FileMap>> {
         Ok(None)
     }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().len() as u64)
-    }
 }
 
 const LEN: usize = 5 * 256 - 32;

@@ -15,9 +15,6 @@
 //! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error of the call and never a signal.
 //!    (Loads by whoever was lent a slice are not calls of this floor: see [`SegmentHold::slice`].)
 
-#[cfg(memfs_loom)]
-#[path = "../model/segment.rs"]
-pub mod model;
 mod cell;
 mod dirlock;
 mod extent;
@@ -27,6 +24,9 @@ mod io;
 mod ledger;
 #[cfg(all(test, memfs_loom))]
 mod loom_tests;
+#[cfg(memfs_loom)]
+#[path = "../model/segment.rs"]
+pub mod model;
 mod read;
 mod record;
 #[expect(clippy::module_inception, reason = "the file is named after the thing: one segment")]
@@ -42,9 +42,9 @@ mod validate;
 pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
-pub(crate) use io::RealDisk;
 #[cfg(test)]
-pub(crate) use io::{Disk, DiskFile};
+pub(crate) use io::DiskFile;
+pub(crate) use io::{Disk, RealDisk};
 #[cfg(all(test, not(memfs_loom)))]
 pub(crate) use read::ReadError;
 pub(crate) use segments::{SegmentConfig, Segments, StorageKind};

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, fence, thread},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, thread},
 };
 use std::{io, path::PathBuf};
 
@@ -144,12 +144,14 @@ impl Segments {
         self.shared.layout.unpack(extent).len_bytes
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Where the extent's record begins: segment and offset in bytes.
     pub(crate) fn location(&self, extent: ExtentRef) -> (u64, u64) {
         let place = self.shared.layout.unpack(extent);
         (place.segment.into(), self.shared.layout.offset(place.unit))
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Reads the whole extent into `dst`, which has its length, and verifies header and checksum.
     ///
     /// Needs no protection: if the extent dies meanwhile, and its space is used again, `dst` holds anything and the answer
@@ -165,7 +167,7 @@ impl Segments {
                 let read = segment.read(layout, place, owner, dst);
                 // Acquire: whoever wrote what was read here changed the caller's word before: the caller's second look,
                 // which comes after this, sees it. Pairs with the changes of the segment's state between the two.
-                fence(Ordering::Acquire);
+                crate::sync::fence(Ordering::Acquire);
                 read
             }
             None => Err(ReadError::Gone { segment: place.segment.into(), offset: layout.offset(place.unit) }),

@@ -14,7 +14,7 @@ use crate::{
     index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
     scorer::{RequestClock, Sketch},
     segment::{Disk, RealDisk, SegmentConfig, Segments, StorageKind},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering::*},
+    sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -110,10 +110,7 @@ impl Core {
     }
 
     /// The same over another disk.
-    pub(crate) fn with_disk(
-        config: Config,
-        disk: std::sync::Arc<dyn Disk>,
-    ) -> Result<std::sync::Arc<Core>> {
+    pub(crate) fn with_disk(config: Config, disk: std::sync::Arc<dyn Disk>) -> Result<std::sync::Arc<Core>> {
         let budget = Arc::new(Budget::new(config.memory_limit_bytes));
         let memory = |source| Error::io("", "reserving memory", source);
         let arena =

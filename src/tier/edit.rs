@@ -660,8 +660,8 @@ impl Core {
             .zip(&staged)
             .map(|(part, staged)| (part.chunk, staged.word))
             .collect();
-        // SAFETY: loaded under the guard.
         let tree = match now.content() {
+            // SAFETY: loaded under the guard.
             Content::Tree(tree) => Some(unsafe { Tree::deref(tree) }),
             _ => None,
         };

@@ -243,10 +243,6 @@ impl HeldBlock {
         // SAFETY: this reference keeps the block allocated, and published bytes are immutable.
         unsafe { self.lease.arena.bytes(self.block) }
     }
-
-    pub(crate) fn block(&self) -> BlockRef {
-        self.block
-    }
 }
 
 impl Clone for HeldBlock {

@@ -69,7 +69,7 @@ pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
         core.config.boost_threshold > 0 && ((node.heat.load(Relaxed) >> PROGRESS_SHIFT) as u32) < EXACT_READS;
     let step = if node.reads.load(Relaxed) < EXACT_READS || boosting {
         1
-    } else if (local.random() >> 32) as u32 % STEP == 0 {
+    } else if ((local.random() >> 32) as u32).is_multiple_of(STEP) {
         STEP
     } else {
         return;

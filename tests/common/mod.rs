@@ -1,5 +1,4 @@
 //! What the black-box tests share. They use the public interface alone, `validate` excepted.
-#![expect(clippy::allow_attributes, reason = "each test binary uses a part of this module")]
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub(crate) mod alarm;
