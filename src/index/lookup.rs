@@ -47,6 +47,11 @@ pub(crate) enum Settled {
 }
 
 impl<'g> Bound<'g> {
+    #[cfg(any(test, memfs_loom))]
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub(crate) fn is_dir(&self) -> bool {
         self.kind == Kind::Directory
     }

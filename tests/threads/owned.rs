@@ -87,7 +87,7 @@ impl Writer<'_> {
             }
             4 | 5 if end < max_words => {
                 self.becomes(overlay(&self.runs, end, end + words, Some(version)));
-                fs.append(self.name(), &image(id, version, end, end + words)).unwrap();
+                fs.append(self.name(), image(id, version, end, end + words)).unwrap();
             }
             6 | 7 => {
                 let from = rng.below(max_words);
