@@ -80,7 +80,7 @@ fn perform(fs: &MemFs, round: usize, op: &Op) -> Answer {
             let options = WriteOptions::new().create_new(true);
             answer(fs.write_with(name(path), block(&vec![tag; blocks]), &options), done)
         }
-        Op::Append { path, tag, blocks } => answer(fs.append(name(path), &block(&vec![tag; blocks])), done),
+        Op::Append { path, tag, blocks } => answer(fs.append(name(path), block(&vec![tag; blocks])), done),
         Op::WriteAt { path, tag, at, blocks } => {
             let bytes = block(&vec![tag; blocks]);
             answer(fs.write_at(name(path), &bytes, (at * BLOCK) as u64), |written| {

@@ -57,7 +57,7 @@ pub(crate) struct Pair {
 
 pub(crate) fn bytes_of(data: Data) -> Vec<u8> {
     // Every fourth is text.
-    if data.seed % 4 == 0 {
+    if data.seed.is_multiple_of(4) {
         vec![b'a' + (data.seed / 4 % 26) as u8; data.len]
     } else {
         rng::bytes(data.seed, data.len)
@@ -227,11 +227,10 @@ impl Pair {
                 }
             }
             Op::Preload(path) => {
-                if let Some((preload, _)) = both(self.fs.preload(path), self.plain.file(path)) {
-                    match preload.wait() {
-                        Err(error) => assert_eq!(error.variant(), Kind::MemoryLimit, "{error}"),
-                        Ok(()) => {}
-                    }
+                if let Some((preload, _)) = both(self.fs.preload(path), self.plain.file(path))
+                    && let Err(error) = preload.wait()
+                {
+                    assert_eq!(error.variant(), Kind::MemoryLimit, "{error}");
                 }
             }
             Op::Gc(target) => {

@@ -223,8 +223,11 @@ pub(crate) fn op(chunk: usize) -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Whether a pattern matches a path of these names.
+pub(crate) type Matches = fn(&[&str]) -> bool;
+
 /// Patterns, and what they mean for the three names that paths are made of.
-pub(crate) const GLOBS: [(&str, fn(&[&str]) -> bool); 8] = [
+pub(crate) const GLOBS: [(&str, Matches); 8] = [
     ("/**", |_| true),
     ("/*", |names| names.len() == 1),
     ("/a/*", |names| names.len() == 2 && names[0] == "a"),

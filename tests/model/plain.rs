@@ -108,9 +108,8 @@ impl Plain {
     pub(crate) fn open(&mut self, path: &str, opening: &Opening) -> Answer<FileId> {
         let Opening { read, write, append, truncate, create, create_new, priority } = *opening;
         let writes = write || append;
-        let nonsense = (!read && !writes)
-            || (!writes && (truncate || create || create_new))
-            || (append && truncate && !create_new);
+        let makes = truncate || create || create_new;
+        let nonsense = if writes { append && truncate && !create_new } else { !read || makes };
         if nonsense {
             return Err(&[InvalidArgument]);
         }

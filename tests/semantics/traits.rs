@@ -51,7 +51,7 @@ fn paths_and_contents_come_in_every_form() {
     let fs = crate::common::stores::tiny().build().unwrap();
     fs.write("/a", "str").unwrap();
     fs.write(String::from("/b"), String::from("string")).unwrap();
-    fs.write(&String::from("/c"), vec![1, 2, 3]).unwrap();
+    fs.write(String::from("/c"), vec![1, 2, 3]).unwrap();
     fs.write("/d", [1u8, 2, 3]).unwrap();
     fs.write(std::borrow::Cow::from("/e"), &b"slice"[..]).unwrap();
     assert_eq!(fs.glob("/*").unwrap().len(), 5);

@@ -188,7 +188,7 @@ fn what_is_held_stays_as_it_was_over_overwrite_append_remove_and_eviction() {
             fs.write("/f", &old).unwrap();
             let (held, shared) = (fs.get("/f").unwrap(), fs.read_bytes("/f").unwrap());
             fs.write("/f", bytes(2, len)).unwrap();
-            fs.append("/f", &bytes(3, 5000)).unwrap();
+            fs.append("/f", bytes(3, 5000)).unwrap();
             fs.write_at("/f", &bytes(4, len), 1).unwrap();
             fs.set_len("/f", 1).unwrap();
             fs.remove_file("/f").unwrap();
