@@ -50,3 +50,8 @@ pub use stats::{
     SegmentFigures, Stats,
 };
 pub use tier::{FileKind, GcReport, Location, Metadata};
+
+/// The example of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
