@@ -191,19 +191,99 @@ fn a_failed_descriptor_put_back_by_a_late_helper_changes_nothing() {
     });
 }
 
+#[test]
+fn a_rename_makes_prepared_writes_to_both_files_fail() {
+    let store = Store::new();
+    let worker = store.worker();
+    let (one, two) = (worker.put("/one"), worker.put("/two"));
+    worker.with(|index, cx| {
+        let content = |id| index.node(id).expect("there").content.load(Ordering::SeqCst);
+        let before = [content(one), content(two)];
+        assert_eq!(index.rename(&path("/one"), &path("/two"), cx), Ok(Some(two)));
+        let after = [content(one), content(two)];
+        assert!(before[0] != after[0] && before[1] != after[1], "a compare-and-swap would succeed");
+        assert_eq!(before.map(|word| word & CONTENT_MASK), after.map(|word| word & CONTENT_MASK));
+        assert!(index.release(two));
+        index.retire(two, cx);
+    });
+}
+
+#[test]
+fn a_writer_that_finds_its_name_marked_completes_what_is_under_way_and_looks_again() {
+    let store = Store::new();
+    let (stopped, writer) = (store.worker(), store.worker());
+    let (one, two) = (stopped.put("/one"), stopped.put("/two"));
+    stopped.with(|index, cx| {
+        let bound = index.lookup("/two", cx.guard).expect("there");
+        let target = bound.target();
+        let dentry = bound.dentry.expect("not the root");
+        let marked = word::unbinding(target);
+        dentry
+            .word
+            .compare_exchange(word::bound(target), marked, Ordering::SeqCst, Ordering::SeqCst)
+            .expect("untouched");
+        assert!(bound.still(index), "it reads as bound");
+        assert_eq!(writer.with(|index, cx| bound.settled(index, cx.guard)), Settled::Retry);
+        assert!(writer.lookup("/two").is_err());
+        index.table.bury(dentry, cx.guard);
+        index.count_down(Kind::File, cx);
+        assert!(index.release(two));
+        index.retire(two, cx);
+
+        let bound = index.lookup("/one", cx.guard).expect("there");
+        let descriptor = stopped_rename(index, "/one", "/three", cx);
+        install(descriptor, 2);
+        assert!(bound.still(index), "it reads as bound");
+        assert_eq!(writer.with(|index, cx| bound.settled(index, cx.guard)), Settled::Retry);
+        assert_eq!(writer.lookup("/three"), Ok((one, Kind::File)));
+        assert_eq!(index.execute(descriptor, cx.guard), Status::Succeeded);
+        index.table.bury(descriptor.source(), cx.guard);
+    });
+}
+
+#[test]
+fn what_a_descriptor_refers_to_outlives_its_removal_until_the_last_helper_has_left() {
+    let store = Store::new();
+    let worker = store.worker();
+    worker.put("/kept");
+    worker.quiesce();
+    let before = store.index.memory.bytes();
+    worker.put("/one");
+    worker.put("/two");
+    let descriptor: *const Descriptor = worker.with(|index, cx| {
+        let descriptor = stopped_rename(index, "/one", "/two", cx);
+        assert!(descriptor.enter(), "a second helper");
+        descriptor.decide(Status::Disturbed);
+        index.execute(descriptor, cx.guard);
+        std::ptr::from_ref(descriptor)
+    });
+    worker.remove_file("/one").expect("there");
+    worker.remove_file("/two").expect("there");
+    worker.quiesce();
+    let held = store.index.memory.bytes() - before;
+    assert!(held as usize > size_of::<Descriptor>(), "{held} bytes: not both names and the descriptor");
+    worker.with(|index, cx| {
+        // SAFETY: the second helper is inside, so it is not retired; nor is what it refers to.
+        let descriptor = unsafe { &*descriptor };
+        assert_eq!(descriptor.source().name(), b"one");
+        assert_eq!(index.execute(descriptor, cx.guard), Status::Disturbed);
+    });
+    worker.quiesce();
+    assert_eq!(store.index.memory.bytes(), before);
+}
+
 /// The write protocol of the floor above, on a counter in the content word: an increment by path is one read and one
 /// compare-and-swap, and must hit the node that the path means at that instant.
 fn increment<'g>(index: &'g Index, text: &str, cx: &Cx<'g>) -> Option<Bound<'g>> {
     loop {
         let bound = index.lookup(text, cx.guard).ok()?;
         let seen = bound.node.content.load(Ordering::Acquire);
-        if bound.settled(index, cx.guard) == Settled::Yes
-            && bound
-                .node
-                .content
-                .compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        {
+        if bound.settled(index, cx.guard) == Settled::Retry {
+            continue;
+        }
+        crate::index::chaos::may_stop_here();
+        let new = seen + 1;
+        if bound.node.content.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             return Some(bound);
         }
     }
@@ -241,8 +321,8 @@ fn no_write_by_name_lands_after_the_name_has_gone() {
                 }
                 // From here on nobody can write to it by name.
                 let seen = node.content.load(Ordering::SeqCst);
-                for _ in 0..50 {
-                    std::hint::spin_loop();
+                for _ in 0..5 {
+                    thread::yield_now();
                     let again = node.content.load(Ordering::SeqCst);
                     assert_eq!(
                         again & CONTENT_MASK,
