@@ -45,7 +45,7 @@ impl Reservation {
     /// # Safety
     /// No reference to plain (non-atomic) memory in `range` is alive.
     pub(crate) unsafe fn decommit(&self, range: Range<usize>) {
-        debug_assert!(range.start % PAGE_BYTES == 0 && range.end % PAGE_BYTES == 0);
+        debug_assert!(range.start.is_multiple_of(PAGE_BYTES) && range.end.is_multiple_of(PAGE_BYTES));
         debug_assert!(range.end <= self.len_bytes());
         // SAFETY: the range lies in the mapping (caller's slots do); nothing refers to it (caller).
         let done = unsafe {
@@ -157,6 +157,7 @@ impl<T: Zeroable> Zeroed<T> {
         })
     }
 
+    #[cfg(any(test, memfs_loom))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -178,7 +178,8 @@ const ADDRESS_ALIGN: usize = 4096;
 pub(crate) fn reserve(len_bytes: usize) -> NonNull<u8> {
     let mut addresses = ADDRESSES.get();
     if addresses.base.is_null() {
-        let layout = std::alloc::Layout::from_size_align(ADDRESS_BYTES, ADDRESS_ALIGN).expect("a power of two");
+        let layout =
+            std::alloc::Layout::from_size_align(ADDRESS_BYTES, ADDRESS_ALIGN).expect("a power of two");
         // SAFETY: not empty. Never freed: it serves every model of the thread.
         addresses.base = unsafe { std::alloc::alloc_zeroed(layout) };
     }

@@ -66,6 +66,7 @@ impl<'a> Canonical<'a> {
         split(&self.text)
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// The components from the root down.
     pub(crate) fn components(&self) -> Components<'_> {
         components(&self.text)
@@ -75,10 +76,6 @@ impl<'a> Canonical<'a> {
     pub(crate) fn is_below(&self, above: &Canonical<'_>) -> bool {
         above.is_root() && !self.is_root()
             || self.text.strip_prefix(&*above.text).is_some_and(|rest| rest.starts_with('/'))
-    }
-
-    pub(crate) fn into_owned(self) -> Canonical<'static> {
-        Canonical { text: Cow::Owned(self.text.into_owned()), directory: self.directory }
     }
 }
 

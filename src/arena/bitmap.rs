@@ -26,7 +26,7 @@
 //! there hides little and not for long.
 
 use crate::{
-    map::{Zeroable, Zeroed},
+    map::Zeroed,
     sync::{AtomicU64, Ordering},
 };
 use std::io;
@@ -134,7 +134,7 @@ impl Bitmap {
     /// Adds `mask` to leaf word `word` and returns what was there before.
     #[inline]
     pub(super) fn set(&self, word: usize, mask: u64) -> u64 {
-        debug_assert!(mask != 0 && mask & !FULL == 0);
+        debug_assert!(mask != 0 && (mask.ilog2() as usize) < WORD_BITS);
         // Release: what the caller did with the member happens before the next claim of it (Acquire).
         let before = self.word(0, word).fetch_or(mask, Ordering::AcqRel);
         self.announce(0, word, before == 0);

@@ -23,19 +23,20 @@ use crate::sync::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use std::io;
 
+/// Both boxed: large, and off the paths that matter.
 pub(super) enum Ground {
-    Untouched(Untouched),
+    Untouched(Box<Untouched>),
     Headers(Box<Slab>),
 }
 
 impl Ground {
     pub(super) fn untouched(geometry: &Geometry) -> io::Result<Self> {
-        Ok(Self::Untouched(Untouched {
+        Ok(Self::Untouched(Box::new(Untouched {
             bare: Bitmap::new(geometry.spans)?,
             fresh: CachePadded::new(AtomicUsize::new(0)),
             spans: geometry.spans,
             overhead_bytes: geometry.overhead_bytes as u64,
-        }))
+        })))
     }
 
     /// A span that nobody has, the lowest that went back if there is one. Charges for what it needs below.
@@ -87,6 +88,7 @@ impl Ground {
         }
     }
 
+    #[cfg(any(test, memfs_loom))]
     pub(super) fn overhead_bytes(&self) -> u64 {
         match self {
             Self::Untouched(_) => self.charged_bytes(),

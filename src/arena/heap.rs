@@ -99,7 +99,8 @@ impl Arena {
             match slab.claim(&self.budget, *batch) {
                 Some(claim) => break claim,
                 None if self.make_room(mag, slab) => {}
-                None => return None,
+                // Others may have given back meanwhile what this thread no longer found.
+                None => break slab.claim(&self.budget, *batch)?,
             }
         };
         let slot = claim.pop();
@@ -132,7 +133,8 @@ impl Arena {
     }
 
     /// A block for `len_bytes` of content (1 to the chunk size): unpublished, its bytes unspecified, with one reference,
-    /// `tail` the length and `extent` zero. `None`: the budget has no room, and trimming found none; evict, try again.
+    /// `tail` the length and `extent` zero. `None`: the budget has no room, and trimming found none;
+    /// evict, try again. (Near the limit that can be so for a moment only, while another thread opens a span.)
     pub(crate) fn alloc(&self, mag: &Magazine, len_bytes: usize) -> Option<BlockRef> {
         assert!(
             (1..=self.chunk_bytes).contains(&len_bytes),
@@ -154,10 +156,10 @@ impl Arena {
     /// The block's bytes.
     ///
     /// # Safety
-    /// - The block stays allocated for `'a`: the caller is pinned since it loaded `b`, or holds a reference.
-    /// - Its first `len` bytes were written before `b` was published, and are not written for `'a`.
+    /// - The block stays allocated for as long as the slice is used: the caller is pinned since it loaded `b`, or holds a reference.
+    /// - Its first `len` bytes were written before `b` was published, and are not written meanwhile.
     #[inline]
-    pub(crate) unsafe fn bytes<'a>(&'a self, b: BlockRef) -> &'a [u8] {
+    pub(crate) unsafe fn bytes(&self, b: BlockRef) -> &[u8] {
         let shape = self.shape(b);
         debug_assert!(shape.len(b) <= shape.slot_bytes());
         #[cfg(memfs_loom)]
@@ -207,6 +209,7 @@ impl Arena {
         BlockRef::pack(b.class(), shape, shape.slot(b), len_bytes)
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Whether two references, whatever their lengths, mean one block.
     pub(crate) fn same_block(&self, a: BlockRef, b: BlockRef) -> bool {
         a.class() == b.class() && self.slot(a) == self.slot(b)
@@ -293,6 +296,7 @@ impl Arena {
         self.classes.iter().map(|class| class.slab.charged_bytes()).sum()
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// What of that stays charged when all is free and trimmed: bits of bitmaps, two or three for every slot ever used.
     pub(crate) fn overhead_bytes(&self) -> u64 {
         self.classes.iter().map(|class| class.slab.overhead_bytes()).sum()

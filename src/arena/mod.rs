@@ -14,9 +14,6 @@
 //! 4. Memory is stuck in no class: a wholly free span is found in constant time (`slab::trim`), a sparse one can be
 //!    emptied (`sparse`).
 
-#[cfg(memfs_loom)]
-#[path = "../model/arena.rs"]
-pub mod model;
 mod bitmap;
 mod block;
 mod budget;
@@ -24,16 +21,21 @@ mod class;
 mod ground;
 mod heap;
 mod magazine;
+#[cfg(memfs_loom)]
+#[path = "../model/arena.rs"]
+pub mod model;
 mod pool;
 mod sizes;
 mod slab;
 mod span;
 mod sparse;
 
+#[cfg(all(test, memfs_loom))]
+mod models;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 
-pub(crate) use block::{BlockRef, Header};
+pub(crate) use block::BlockRef;
 pub(crate) use budget::Budget;
 pub(crate) use heap::Arena;
 pub(crate) use magazine::Magazine;

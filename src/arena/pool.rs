@@ -92,11 +92,13 @@ impl<T: Zeroable> Pool<T> {
         self.slab.trim(&self.budget, want_bytes, |slots| self.slots.decommit(slots))
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Bytes that are charged but free; a scan.
     pub(crate) fn free_resident_bytes(&self) -> u64 {
         (self.slab.ready_slots() * Self::SLOT_BYTES) as u64
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// What the pool has charged to the budget.
     pub(crate) fn charged_bytes(&self) -> u64 {
         self.slab.charged_bytes()

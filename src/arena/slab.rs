@@ -230,9 +230,9 @@ impl Slab {
         self.ground.bound()
     }
 
-    /// What the first slot of a span costs, at most.
+    /// What must be left of the budget for the first slot of a span, at most.
     pub(super) fn first_use_bytes(&self) -> u64 {
-        self.geometry.span_bytes() as u64 + self.ground.first_use_bytes()
+        self.leave_bytes + self.geometry.span_bytes() as u64 + self.ground.first_use_bytes()
     }
 
     pub(super) fn backed_spans(&self) -> usize {
@@ -253,6 +253,7 @@ impl Slab {
         (self.backed_spans() * self.geometry.span_bytes()) as u64 + self.ground.charged_bytes()
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// What of that is never given back.
     pub(super) fn overhead_bytes(&self) -> u64 {
         self.ground.overhead_bytes()

@@ -94,8 +94,8 @@ mod tests {
         let sizes = content_sizes(64 << 20).into_iter().chain((0..RAW_CLASSES).map(raw_size));
         for (size, granule) in sizes.flat_map(|size| [(size, PAGE_BYTES), (size, 2 << 20)]) {
             let geometry = Geometry::new(size, granule, 1 << 30, 16);
-            assert_eq!(geometry.span_bytes() % granule, 0);
-            assert!(geometry.span_shift == 0 || geometry.span_bytes() / 2 % granule != 0);
+            assert!(geometry.span_bytes().is_multiple_of(granule));
+            assert!(geometry.span_shift == 0 || !(geometry.span_bytes() / 2).is_multiple_of(granule));
             assert!(geometry.region_bytes() >= 1 << 30);
         }
     }

@@ -22,14 +22,17 @@ pub(crate) struct SparseSpans<'a> {
     class: usize,
     /// Ascending.
     spans: Vec<usize>,
-    /// For each span, its leaf words' slots in quarantine; once it is given back, nothing.
+    /// For each span, its leaf words' slots in quarantine.
     held: Vec<Cell<u64>>,
+    /// For each span, whether it was given back: whoever backs it again has it.
+    done: Vec<Cell<bool>>,
     refunded_bytes: Cell<u64>,
 }
 
 impl Arena {
     /// The sparsest spans of the small class that wastes most, if one has more than a quarter of its resident bytes free.
-    /// Their free slots are in quarantine from then on. Costs a scan of the class's bitmap.
+    /// Their free slots are in quarantine from then on. Costs a scan of the class's bitmap. Trim first: spans that are
+    /// free already are not chosen.
     pub(crate) fn sparse_spans(&self) -> Option<SparseSpans<'_>> {
         let wasteful = |(index, class): (usize, &Class)| {
             let (free, waste_bytes) = waste(class)?;
@@ -42,7 +45,9 @@ impl Arena {
         }
         let words = self.classes()[index].slab.geometry.words(0).0.len();
         let held = vec![Cell::new(0); spans.len() * words];
-        let sparse = SparseSpans { arena: self, class: index, spans, held, refunded_bytes: Cell::new(0) };
+        let done = vec![Cell::new(false); spans.len()];
+        let sparse =
+            SparseSpans { arena: self, class: index, spans, held, done, refunded_bytes: Cell::new(0) };
         sparse.sweep();
         Some(sparse)
     }
@@ -122,7 +127,8 @@ impl SparseSpans<'_> {
     }
 
     fn position(&self, slot: usize) -> Option<usize> {
-        self.spans.binary_search(&(slot >> self.class().slab.geometry.span_shift)).ok()
+        let span = slot >> self.class().slab.geometry.span_shift;
+        self.spans.binary_search(&span).ok().filter(|&position| !self.done[position].get())
     }
 
     /// The leaf words of the span at `position`, the part of them that is the span's, and what is held of each.
@@ -145,7 +151,8 @@ impl SparseSpans<'_> {
     /// Quarantines what was freed in the spans since, and gives those that became whole back to the system. Worth
     /// calling when the epoch has passed over the retired blocks. Returns the bytes refunded so far, in all.
     pub(crate) fn sweep(&self) -> u64 {
-        for (position, &span) in self.spans.iter().enumerate() {
+        let left = self.spans.iter().enumerate().filter(|&(position, _)| !self.done[position].get());
+        for (position, &span) in left {
             let (words, mask) = self.held(position);
             let mut whole = true;
             for (word, held) in words {
@@ -153,6 +160,7 @@ impl SparseSpans<'_> {
                 whole &= held.get() == mask;
             }
             if whole {
+                self.done[position].set(true);
                 self.held(position).0.for_each(|(_, held)| held.set(0));
                 // SAFETY: every slot of the span was in quarantine: held by this thread alone.
                 let bytes = unsafe { self.class().give_back(self.arena.budget(), span) };

@@ -1,6 +1,6 @@
 //! The arena as a whole: accounting, switching of sizes, evacuation, threads.
 
-use super::*;
+use super::{slab::Slab, *};
 use crate::{
     map::PAGE_BYTES,
     sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, thread},
@@ -49,18 +49,44 @@ fn fill_up(arena: &Arena, mag: &Magazine, len: usize) -> Vec<BlockRef> {
     std::iter::from_fn(|| arena.alloc(mag, len)).collect()
 }
 
-/// Pages of the content and raw regions that the system says are resident.
+/// A block, and what it is filled with.
+type Parcel = (BlockRef, u64);
+
+/// Moves those of the blocks that are in sparse spans; the bytes refunded, `None` where no span is sparse.
+fn evacuate(arena: &Arena, mag: &Magazine, blocks: &mut [Parcel]) -> Option<u64> {
+    let sparse = arena.sparse_spans()?;
+    for (b, id) in blocks.iter_mut().filter(|(b, _)| sparse.contains(*b)) {
+        if let Some(copy) = arena.alloc_outside(mag, arena.len(*b), &sparse) {
+            assert!(!sparse.contains(copy));
+            fill(arena, copy, *id);
+            check(arena, *b, *id);
+            assert!(release(arena, *b));
+            *b = copy;
+        }
+    }
+    Some(sparse.finish())
+}
+
+/// How many bytes of the pages from `base` on the system says are resident.
+fn resident_in(base: *const u8, bytes: usize) -> u64 {
+    let mut pages = vec![0_u8; bytes / PAGE_BYTES];
+    // SAFETY: the callers pass mapped pages, and `pages` has a byte for each.
+    let done = unsafe { libc::mincore(base.cast_mut().cast(), bytes, pages.as_mut_ptr()) };
+    assert!(done == 0 || bytes == 0, "not mapped pages");
+    (pages.iter().filter(|&&page| page & 1 == 1).count() * PAGE_BYTES) as u64
+}
+
+/// What is resident of blocks, raw memory and headers.
 fn resident_bytes(arena: &Arena) -> u64 {
     let mut resident = 0;
     for class in arena.classes() {
-        let bytes = class.slab.used_spans() * class.slab.geometry.span_bytes();
-        let mut pages = vec![0_u8; bytes / PAGE_BYTES];
-        // SAFETY: the used part of the region is mapped, and `pages` has a byte for each page of it.
-        let done = unsafe { libc::mincore(class.region.base().as_ptr().cast(), bytes, pages.as_mut_ptr()) };
-        assert!(done == 0 || bytes == 0);
-        resident += pages.iter().filter(|&&page| page & 1 == 1).count() * PAGE_BYTES;
+        let bytes = |slab: &Slab| slab.used_spans() * slab.geometry.span_bytes();
+        resident += resident_in(class.region.base().as_ptr(), bytes(&class.slab));
+        if let Some(pages) = class.slab.ground().headers() {
+            resident += resident_in((&raw const *class.header(0)).cast(), bytes(pages));
+        }
     }
-    resident as u64
+    resident
 }
 
 #[test]
@@ -158,7 +184,7 @@ fn when_all_is_free_all_goes_back_but_the_bitmaps() {
         let size = 1 + dice.roll(8192);
         raws.extend(arena.alloc_raw(&mag, size).map(|ptr| (ptr, size)));
     }
-    assert!(arena.budget().charged() <= 32 * MIB && arena.budget().charged() > 31 * MIB);
+    assert!(arena.budget().charged() <= 32 * MIB && arena.budget().charged() > 30 * MIB);
     arena.validate().expect("sound");
     blocks.into_iter().for_each(|b| assert!(release(&arena, b)));
     // SAFETY: from `alloc_raw`, with these sizes.
@@ -207,6 +233,15 @@ fn what_is_resident_is_what_is_charged() {
 }
 
 #[test]
+fn contents_leave_room_for_tables() {
+    let (arena, mag) = (arena(32 * MIB, 4096), Magazine::new());
+    let blocks = fill_up(&arena, &mag, 4096);
+    assert!(blocks.len() * 4096 > 30 << 20);
+    let tables = std::iter::from_fn(|| arena.alloc_raw(&mag, 8192)).count() * 8192;
+    assert!(tables > 900 << 10, "a thirty-second part of the limit is for tables, they got {tables}");
+}
+
+#[test]
 fn trim_gives_back_about_as_much_as_was_asked_for() {
     let (arena, mag) = (arena(16 * MIB, 64 << 10), Magazine::new());
     let large = fill_up(&arena, &mag, 64 << 10);
@@ -236,7 +271,7 @@ fn sizes_out_of_use_leave_the_whole_limit_to_others() {
 fn sparse_spans_are_emptied_by_moving_their_blocks() {
     let (arena, mag) = (arena(8 * MIB, 64 << 10), Magazine::new());
     let mut dice = Dice(3);
-    let mut blocks: Vec<(BlockRef, u64)> = fill_up(&arena, &mag, 256).into_iter().zip(0..).collect();
+    let mut blocks: Vec<Parcel> = fill_up(&arena, &mag, 256).into_iter().zip(0..).collect();
     blocks.iter().for_each(|&(b, id)| fill(&arena, b, id));
     let all = blocks.len();
     for _ in 0..all * 5 / 8 {
@@ -246,17 +281,8 @@ fn sparse_spans_are_emptied_by_moving_their_blocks() {
     arena.trim(u64::MAX);
     let before = arena.budget().charged();
     assert!(before > 7 * MIB, "sixteen slots are seldom free together");
-    while let Some(sparse) = arena.sparse_spans() {
-        for (b, id) in &mut blocks {
-            if sparse.contains(*b) {
-                let copy = arena.alloc_outside(&mag, 256, &sparse).expect("room elsewhere, as counted");
-                assert!(!sparse.contains(copy));
-                fill(&arena, copy, *id);
-                assert!(release(&arena, *b));
-                *b = copy;
-            }
-        }
-        assert!(sparse.finish() > 0, "a round without progress");
+    while let Some(refunded) = evacuate(&arena, &mag, &mut blocks) {
+        assert!(refunded > 0, "a round without progress");
         arena.validate().expect("sound");
     }
     let live = (blocks.len() * 256) as u64;
@@ -264,6 +290,30 @@ fn sparse_spans_are_emptied_by_moving_their_blocks() {
     assert!(after < live * 3 / 2, "{after} bytes are held for {live}");
     blocks.iter().for_each(|&(b, id)| check(&arena, b, id));
     assert!(fill_up(&arena, &mag, 64 << 10).len() as u64 * (64 << 10) > 3 * MIB);
+}
+
+#[test]
+fn huge_pages_are_charged_emptied_and_given_back_whole() {
+    let (arena, mag) = (arena(8192 * MIB, 4096), Magazine::new());
+    let mut blocks: Vec<Parcel> = (0..160_000).map(|id| (arena.alloc(&mag, 64).expect("room"), id)).collect();
+    blocks.iter().for_each(|&(b, id)| fill(&arena, b, id));
+    let charged = |arena: &Arena| arena.charged_bytes() - arena.overhead_bytes();
+    assert!((10 * MIB..14 * MIB).contains(&charged(&arena)), "five spans, and headers");
+    assert!(resident_bytes(&arena) <= charged(&arena));
+    let mut dice = Dice(4);
+    while blocks.len() > 60_000 {
+        let (b, _) = blocks.swap_remove(dice.roll(blocks.len()));
+        assert!(release(&arena, b));
+    }
+    assert_eq!(arena.trim(u64::MAX), 0, "no span of thousands is free by chance");
+    assert!(evacuate(&arena, &mag, &mut blocks).is_some_and(|refunded| refunded >= 4 * MIB));
+    arena.validate().expect("sound");
+    assert!(resident_bytes(&arena) <= charged(&arena));
+    blocks.iter().for_each(|&(b, id)| check(&arena, b, id));
+    blocks.into_iter().for_each(|(b, _)| assert!(release(&arena, b)));
+    arena.drain(&mag);
+    arena.trim(u64::MAX);
+    assert_eq!((resident_bytes(&arena), charged(&arena)), (0, 0));
 }
 
 #[test]
@@ -321,9 +371,6 @@ fn a_pool_never_hands_out_more_than_it_has() {
     assert_eq!(pool.charged_bytes(), 2 * 4096 + 2 * 11);
 }
 
-/// What a stress thread has, and what it gives others to free.
-type Parcel = (BlockRef, u64);
-
 fn stress_blocks(arena: &Arena, seed: u64, exchange: &Mutex<Vec<Parcel>>, rounds: u64) {
     let (mag, mut dice) = (Magazine::new(), Dice(seed));
     let mut mine: Vec<Parcel> = Vec::new();
@@ -367,7 +414,7 @@ fn stress_blocks(arena: &Arena, seed: u64, exchange: &Mutex<Vec<Parcel>>, rounds
                 mine.extend(exchange.drain(keep..));
             }
             7 => _ = arena.trim(1 << dice.roll(20)),
-            13 if seed == 1 => evacuate(arena, &mag, &mut mine),
+            13 if seed == 1 => _ = evacuate(arena, &mag, &mut mine),
             _ => {}
         }
         if round % 1000 == 999 {
@@ -378,22 +425,6 @@ fn stress_blocks(arena: &Arena, seed: u64, exchange: &Mutex<Vec<Parcel>>, rounds
     // SAFETY: ours until freed here.
     raws.into_iter().for_each(|(ptr, size)| unsafe { arena.free_raw(ptr, size) });
     arena.drain(&mag);
-}
-
-fn evacuate(arena: &Arena, mag: &Magazine, mine: &mut [Parcel]) {
-    let Some(sparse) = arena.sparse_spans() else { return };
-    for (b, id) in mine {
-        if !sparse.contains(*b) {
-            continue;
-        }
-        if let Some(copy) = arena.alloc_outside(mag, arena.len(*b), &sparse) {
-            fill(arena, copy, *id);
-            check(arena, *b, *id);
-            assert!(release(arena, *b));
-            *b = copy;
-        }
-    }
-    sparse.finish();
 }
 
 #[test]

@@ -176,7 +176,8 @@ struct Pattern {
 impl Pattern {
     fn new(text: &str) -> Result<Self> {
         let slashed = text.replace('\\', "/");
-        let rooted = format!("/{}", slashed.trim_start_matches('/'));
+        let named: Vec<&str> = slashed.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let rooted = format!("/{}", named.join("/"));
         let matcher = GlobBuilder::new(&rooted)
             .literal_separator(true)
             .backslash_escape(false)

@@ -408,7 +408,7 @@ impl MemFs {
             let id = core.open_or_create(local, path, Opening { create, create_new, priority })?;
             let file = File::new(core.clone(), id, core.canonical(path)?.text().to_owned(), options.clone());
             if let Some(priority) = options.priority.filter(|_| options.writes()) {
-                core.set_file_priority(id, priority);
+                core.set_file_priority(local, id, priority);
             }
             if options.truncate {
                 core.update(local, At::Node(id), Change::SetLen(0))?;

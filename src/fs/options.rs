@@ -107,7 +107,7 @@ impl OpenOptions {
     pub(crate) fn contradiction(&self) -> Option<&'static str> {
         if !self.read && !self.writes() {
             Some("read, write or append")
-        } else if self.truncate && (self.append && !self.create_new || !self.write) {
+        } else if self.truncate && (!self.writes() || self.append && !self.create_new) {
             Some("write, and not append, with truncate")
         } else if (self.create || self.create_new) && !self.writes() {
             Some("write or append, with create or create_new")

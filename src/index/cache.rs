@@ -194,11 +194,15 @@ impl Drop for Cache {
 }
 
 /// A number from a thread's own sequence (xorshift); which one does not matter.
-fn draw() -> u32 {
+pub(super) fn draw() -> u32 {
     thread_local! {
-        static STATE: std::cell::Cell<u32> = const { std::cell::Cell::new(0x9E37_79B9) };
+        static STATE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
     }
     STATE.with(|state| {
+        if state.get() == 0 {
+            // Different from thread to thread: where its state lies.
+            state.set(std::ptr::from_ref(state).addr() as u32 | 1);
+        }
         let mut x = state.get();
         x ^= x << 13;
         x ^= x >> 17;

@@ -16,7 +16,7 @@
 //! 3. The state word is OPEN, a descriptor, or CLOSED; CLOSED is final. A dentry is bound only by a thread that registered
 //!    it (or found it registered), passed a full fence, and then read OPEN.
 
-use super::{dentry::DentryRef, descriptor, error::Result, memory::Memory, word};
+use super::{chaos::may_stop_here, dentry::DentryRef, descriptor, error::Result, memory::Memory, word};
 use crate::{
     arena::Magazine,
     epoch::Guard,
@@ -146,6 +146,7 @@ impl Chunk {
 pub(super) fn free_slot(slot: SlotRef, memory: &Memory, guard: &Guard) {
     let chunk: &Chunk = at(slot.chunk);
     chunk.slot(slot.number).store(0, Ordering::Release);
+    may_stop_here();
     let bit = 1 << slot.number;
     // AcqRel: pairs with the next `claim` of the slot.
     let before = chunk.bitmap.fetch_and(!bit, Ordering::AcqRel);
@@ -178,6 +179,7 @@ impl Body {
     ) -> Result<(), Refused> {
         let slot = self.claim(memory, magazine)?;
         dentry.set_slot(slot);
+        may_stop_here();
         // Release: who reads the slot sees the dentry whole.
         at::<Chunk>(slot.chunk).slot(slot.number).store(dentry.address(), Ordering::Release);
         Ok(())

@@ -6,6 +6,7 @@
 
 use super::{
     Cx, Index, IndexError, Kind, NodeInit,
+    chaos::may_stop_here,
     children::{Body, Refused},
     dentry::DentryRef,
     error::Result,
@@ -202,13 +203,17 @@ impl Index {
 
     /// Binds a reserved name, if its directory still stands where it stood. The compare-and-swap is the instant of creation.
     fn bind_new(&self, directory: &Bound<'_>, dentry: DentryRef<'_>, target: Target, cx: &Cx<'_>) -> bool {
-        self.may_bind(self.body(directory.target(), cx.guard), cx.guard)
-            && self.moves_now() == directory.moves
-            // Release: publishes the node, and what is below it. SeqCst for the scans of closing directories.
-            && dentry
-                .word
-                .compare_exchange(word::NONE, word::bound(target), Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
+        if !self.may_bind(self.body(directory.target(), cx.guard), cx.guard)
+            || self.moves_now() != directory.moves
+        {
+            return false;
+        }
+        may_stop_here();
+        // Publishes the node, and what is below it. SeqCst for the scans of closing directories.
+        dentry
+            .word
+            .compare_exchange(word::NONE, word::bound(target), Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// Makes the nodes for `names` and links all below the first to each other.
@@ -301,6 +306,7 @@ impl Index {
         path: &Canonical<'_>,
         cx: &Cx<'g>,
     ) -> Bound<'g> {
+        may_stop_here();
         self.point_back(chain.nodes[0].id, top);
         for target in &chain.nodes {
             self.slot(target.id).set_live(target.kind);

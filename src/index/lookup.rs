@@ -10,6 +10,7 @@
 use super::{
     Index, IndexError, Kind,
     cache::PathHash,
+    chaos::may_stop_here,
     dentry::DentryRef,
     descriptor,
     error::Result,
@@ -46,10 +47,6 @@ pub(crate) enum Settled {
 }
 
 impl<'g> Bound<'g> {
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     pub(crate) fn is_dir(&self) -> bool {
         self.kind == Kind::Directory
     }
@@ -186,6 +183,7 @@ impl Index {
                 break;
             }
             rest = rest.strip_suffix(b"/")?;
+            may_stop_here();
             lower = self.dentry_of(self.slot(parent), guard)?;
             lower.target().filter(|target| target.id == parent)?;
         }
@@ -229,6 +227,7 @@ impl Index {
             if !bound.is_dir() {
                 return Walk::NotADirectory(reached);
             }
+            may_stop_here();
             match self.child(&bound, component.name, guard) {
                 Some(child) => bound = child,
                 None => return Walk::Missing(bound, reached),
@@ -281,6 +280,7 @@ impl Index {
         });
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// The entries of a directory by name, each name once.
     pub(crate) fn children(&self, directory: &Bound<'_>, guard: &Guard) -> Vec<(String, NodeId, Kind)> {
         let mut entries = Vec::new();

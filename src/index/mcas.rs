@@ -10,6 +10,7 @@
 
 use super::{
     Index,
+    chaos::may_stop_here,
     children::Body,
     dentry::DentryRef,
     descriptor::{self, Descriptor, Entry, Status},
@@ -46,7 +47,9 @@ impl Index {
             // Pairs with the fence in `may_bind`: whoever bound or will bind a child without seeing the descriptor in the
             // state word has registered it where the scan sees it.
             fence(Ordering::SeqCst);
+            may_stop_here();
             let empty = descriptor.closing().is_none_or(|body| self.is_empty_for_good(body, guard));
+            may_stop_here();
             descriptor.decide(if empty { Status::Succeeded } else { Status::NotEmpty });
         }
         self.conclude(descriptor);
@@ -64,6 +67,7 @@ impl Index {
                     return false;
                 }
                 let seen = place.load(Ordering::SeqCst);
+                may_stop_here();
                 if seen == ours {
                     break;
                 }
@@ -103,6 +107,7 @@ impl Index {
             let value = if succeeded { entry.new } else { entry.expected };
             // SAFETY: as in `install`.
             let place = unsafe { &*entry.word };
+            may_stop_here();
             let _ = place.compare_exchange(ours, value, Ordering::SeqCst, Ordering::SeqCst);
         };
         // The destination last: as long as any word shows the descriptor, the moved node cannot leave its new name, so a
@@ -143,6 +148,7 @@ impl Index {
     fn is_unbound_for_good(&self, dentry: DentryRef<'_>) -> bool {
         loop {
             let seen = dentry.word.load(Ordering::SeqCst);
+            may_stop_here();
             if let Some(other) = word::descriptor(seen) {
                 match read_or_disturb(other, dentry, seen) {
                     Word::None => continue,
@@ -169,6 +175,7 @@ impl Index {
         debug_assert_eq!(target.kind, Kind::File);
         let node = self.slot(target.id);
         node.bump_binding();
+        may_stop_here();
         node.dentry.store(GONE, Ordering::SeqCst);
         let _ = dentry.word.compare_exchange(
             word::unbinding(target),

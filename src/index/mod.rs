@@ -12,10 +12,8 @@
 //! 3. Every operation takes effect at one instant: one compare-and-swap of a word, or of a descriptor's status.
 //! 4. No thread waits for another: whatever is met half-way can be read as it is, and completed.
 
-#[cfg(memfs_loom)]
-#[path = "../model/index.rs"]
-pub mod model;
 mod cache;
+mod chaos;
 mod children;
 mod create;
 mod dentry;
@@ -24,6 +22,9 @@ mod error;
 mod lookup;
 mod mcas;
 mod memory;
+#[cfg(memfs_loom)]
+#[path = "../model/index.rs"]
+pub mod model;
 mod node;
 mod remove;
 mod rename;
@@ -37,7 +38,7 @@ mod word;
 pub(crate) use create::Created;
 pub(crate) use error::IndexError;
 pub(crate) use lookup::{Bound, Settled};
-pub(crate) use node::{BINDING_SHIFT, CONTENT_MASK, Kind, Node, NodeId, NodeInit};
+pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};
 
 use crate::{
     arena::{Arena, Magazine, Pool, PoolMagazine},
@@ -134,6 +135,12 @@ impl Index {
     /// Slots that may be in use: ids are below this.
     pub(crate) fn bound(&self) -> u32 {
         self.nodes.bound()
+    }
+
+    /// The node of an id that the caller has a reference to, or found under its guard: live or not. (A file is bound, and can
+    /// be opened or removed, an instant before its creator has marked it live.)
+    pub(crate) fn held(&self, id: NodeId) -> &Node {
+        self.slot(id)
     }
 
     /// The node of an id, if it has or had a name and is not retired.

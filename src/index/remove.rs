@@ -5,6 +5,7 @@
 
 use super::{
     Cx, Index, IndexError, Kind, NodeId,
+    chaos::may_stop_here,
     descriptor::{Descriptor, Plan, Status},
     error::Result,
     lookup::Bound,
@@ -26,6 +27,7 @@ impl Index {
             }
             let (plain, marked) = (word::bound(target), word::unbinding(target));
             if dentry.word.compare_exchange(plain, marked, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                may_stop_here();
                 self.finish_unbinding(dentry, target);
                 self.table.bury(dentry, cx.guard);
                 self.count_down(Kind::File, cx);

@@ -11,6 +11,7 @@
 //! 3. Whoever takes a dentry out (one compare-and-swap succeeds) frees its slot and gives up the table's hold.
 
 use super::{
+    chaos::may_stop_here,
     children,
     dentry::{DentryRef, Link, MARK},
     error::Result,
@@ -157,6 +158,7 @@ impl Table {
             loop {
                 let position = self.search(start, key, |_| cmp::Ordering::Less, guard);
                 link.next.store(position.current, Ordering::Relaxed);
+                may_stop_here();
                 if position.put(address_of(link)) {
                     break;
                 }
@@ -223,6 +225,7 @@ impl Table {
         debug_assert_eq!(dentry.word.load(Ordering::Relaxed), super::word::DEAD);
         // AcqRel: the mark comes after DEAD for everyone who sees it.
         dentry.link.next.fetch_or(MARK, Ordering::AcqRel);
+        may_stop_here();
         let key = key_of(dentry);
         self.seek(self.writer_start(key.hash, guard), key, guard);
     }
@@ -245,6 +248,7 @@ impl Table {
             let mut current = previous.next.load(Ordering::Acquire);
             while current != 0 {
                 let element = link(current);
+                may_stop_here();
                 let next = element.next.load(Ordering::Acquire);
                 if next & MARK != 0 {
                     let position = Position { previous, current, found: false };
@@ -274,6 +278,7 @@ impl Table {
     fn taken_out(&self, address: u64, guard: &Guard) {
         // SAFETY: only dentries are marked, and this one is retired below at the earliest.
         let dentry = unsafe { DentryRef::from_address(address) };
+        may_stop_here();
         children::free_slot(dentry.slot(), &self.memory, guard);
         // SAFETY: the table's hold is ours (invariant 3), slot and table are clear of the dentry.
         unsafe { dentry.unhold(&self.memory, guard) };

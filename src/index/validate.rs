@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 impl Index {
     /// Panics with what is wrong.
     pub(crate) fn validate(&self, guard: &Guard) {
+        self.nodes.validate().expect("the pool of nodes is sound");
         self.table.validate();
         assert!(word::descriptor(self.moves.load(Ordering::SeqCst)).is_none(), "a move was left half-way");
         let mut entries: HashMap<NodeId, HashSet<u64>> = HashMap::new();

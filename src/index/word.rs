@@ -36,8 +36,6 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) const ROOT: Target = Target { id: NodeId::ROOT, kind: Kind::Directory };
-
     pub(super) fn is_dir(self) -> bool {
         self.kind == Kind::Directory
     }

@@ -8,8 +8,8 @@ use super::{
     span::Geometry,
 };
 use crate::{
-    model::{Seats, pinned},
     epoch::{Collector, Handle},
+    model::{Seats, pinned},
     sync::{Arc, Ordering},
 };
 

@@ -1,9 +1,9 @@
 //! Loom's atomics, each operation asking first whether it is to be broken. See [`Mutation`](super::Mutation).
 
 use super::mutation::{Kind, here};
-pub use loom::sync::atomic::Ordering;
-use loom::sync::atomic as inner;
 use Ordering::Relaxed;
+use loom::sync::atomic as inner;
+pub use loom::sync::atomic::Ordering;
 
 /// `order`, or none.
 #[track_caller]

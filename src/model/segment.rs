@@ -1,8 +1,7 @@
 //! Segments on a disk in memory, and the word that governs one segment's space, for the model tests.
 
 use super::{
-    Disk, DiskFile, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind,
-    segments::find,
+    Disk, DiskFile, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind, segments::find,
     state::State,
 };
 use crate::{
@@ -84,14 +83,6 @@ impl DiskFile for MemoryFile {
 
     fn map(&self, _len_bytes: usize) -> io::Result<Option<FileMap>> {
         Ok(None)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.borrow().len() as u64)
     }
 }
 

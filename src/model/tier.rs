@@ -1,10 +1,7 @@
 //! A whole store over a disk in memory, without workers, for the model tests.
 
 use super::{
-    At, Change, Core, HeldBlock, Keep, Local, Naming, Preloading,
-    core::Spot,
-    swap::Place,
-    word::Content,
+    At, Change, Core, HeldBlock, Keep, Local, Naming, Preloading, core::Spot, swap::Place, word::Content,
 };
 use crate::{
     config::{Config, StorageMode},
@@ -275,4 +272,3 @@ impl Held {
         told(self.0.bytes())
     }
 }
-

@@ -7,13 +7,13 @@
 //!    concurrent one on the same word (one attempt is made, see [`Sketch::record`]).
 //! 3. Growing keeps every estimate: a block is copied to each of the blocks that its keys can fall into.
 
+mod clock;
 #[cfg(memfs_loom)]
 #[path = "../model/scorer.rs"]
 pub mod model;
-mod clock;
 mod rule;
 mod sketch;
 
 pub(crate) use clock::RequestClock;
-pub(crate) use rule::{Band, SAMPLE, Sample, score};
+pub(crate) use rule::{Band, Sample, score};
 pub(crate) use sketch::Sketch;

@@ -5,7 +5,7 @@
 use crate::config::Priority;
 
 /// How many resident candidates the hand examines before it takes the worst of them.
-pub(crate) const SAMPLE: usize = 16;
+const SAMPLE: usize = 16;
 
 /// `round(8 * log2(f + 1/2))` for the sketch's estimates 0..=15.
 const FREQUENCY: [i32; 16] = [-8, 5, 11, 14, 17, 20, 22, 23, 25, 26, 27, 28, 29, 30, 31, 32];

@@ -74,11 +74,25 @@ fn make_all(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
+            let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+                return Err(error);
+            };
+            // Some file systems say so of a name that nobody can make in a directory that is there (/proc).
+            if parent.is_dir() {
+                return Err(error);
+            }
             make_all(parent, made)?;
             make_all(dir, made)
         }
-        Err(_) if dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(dir) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+            // Removed in between, by an instance that ended.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(dir).is_err() => {
+                make_all(dir, made)
+            }
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     }
 }
@@ -99,7 +113,7 @@ fn lock(dir: &Path) -> Result<Option<OwnedFd>, Errno> {
     Ok(((locked.st_dev, locked.st_ino) == (named.st_dev, named.st_ino)).then_some(fd))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(memfs_loom)))]
 mod tests {
     use super::*;
 
@@ -146,13 +160,16 @@ mod tests {
     #[test]
     fn instances_that_come_and_go_at_once_never_share() {
         let home = tempfile::tempdir().unwrap();
-        let dir = home.path().join("store");
+        let dir = home.path().join("some/store");
         let inside = crate::sync::AtomicU32::new(0);
         crate::sync::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let Ok(lock) = DirLock::acquire(&dir) else { continue };
+                        let lock = match DirLock::acquire(&dir) {
+                            Err(Error::InstanceConflict { .. }) => continue,
+                            lock => lock.unwrap(),
+                        };
                         let before = inside.fetch_add(1, crate::sync::Ordering::SeqCst);
                         assert_eq!(before, 0, "two owners of one directory");
                         inside.fetch_sub(1, crate::sync::Ordering::SeqCst);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How much of the mappings may be resident before it is dropped: small beside the 16 MiB that a process may have over its
-/// limit, and large enough that dropping (6 us and a flush of the TLB) is paid for every 64 extents or so.
+/// limit, and large enough that 64 uses of short extents share the cost of one drop.
 pub(super) const MAPPED_BOUND_BYTES: u64 = 4 << 20;
 
 /// The kernel maps cached neighbours along with a page, aligned to this.

@@ -32,11 +32,6 @@ pub(crate) trait DiskFile: Send + Sync {
 
     /// The file as memory; `None` where that cannot be.
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>>;
-
-    /// Returns when what was written is durable.
-    fn sync(&self) -> io::Result<()>;
-
-    fn len(&self) -> io::Result<u64>;
 }
 
 /// The local file system.
@@ -62,7 +57,8 @@ fn nameless(dir: &Path) -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        // EXCL: nobody can give it a name later.
+        let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => return Ok(fd.into()),
             // These say that the file system, or the kernel, does not know the flag.
@@ -219,14 +215,6 @@ impl DiskFile for RealFile {
 
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>> {
         if cfg!(memfs_loom) { Ok(None) } else { FileMap::new(&self.file, len_bytes).map(Some) }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
     }
 }
 

@@ -10,12 +10,11 @@
 //!    three are counts in one word ([`state`]), so that exactly one thread sees them all reach zero.
 //! 3. The bytes of all segment files together, spares included, never pass the storage limit ([`ledger`]).
 //! 4. Moving live extents together is always possible under a limit of four segments or more: one is kept for it.
-//! 5. No call waits for another thread; what waits, waits for the disk.
-//! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error and never a signal.
+//! 5. No call waits for another thread, except that one which would fail for want of space looks again for a bounded time
+//!    (10 ms or so) while another thread is bringing some. What waits otherwise, waits for the disk.
+//! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error of the call and never a signal.
+//!    (Loads by whoever was lent a slice are not calls of this floor: see [`SegmentHold::slice`].)
 
-#[cfg(memfs_loom)]
-#[path = "../model/segment.rs"]
-pub mod model;
 mod cell;
 mod dirlock;
 mod extent;
@@ -23,6 +22,11 @@ mod fault;
 mod hold;
 mod io;
 mod ledger;
+#[cfg(all(test, memfs_loom))]
+mod loom_tests;
+#[cfg(memfs_loom)]
+#[path = "../model/segment.rs"]
+pub mod model;
 mod read;
 mod record;
 #[expect(clippy::module_inception, reason = "the file is named after the thing: one segment")]
@@ -38,7 +42,10 @@ mod validate;
 pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
-pub(crate) use io::{Disk, DiskFile, RealDisk};
+#[cfg(test)]
+pub(crate) use io::DiskFile;
+pub(crate) use io::{Disk, RealDisk};
+#[cfg(all(test, not(memfs_loom)))]
 pub(crate) use read::ReadError;
-pub(crate) use segments::{SegmentConfig, SegmentStats, Segments, StorageKind};
+pub(crate) use segments::{SegmentConfig, Segments, StorageKind};
 pub(crate) use sparse::SparseSegments;

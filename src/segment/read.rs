@@ -9,6 +9,7 @@ use std::io;
 #[derive(Debug)]
 pub(crate) enum ReadError {
     /// There is no such segment any more.
+    #[cfg(any(test, memfs_loom))]
     Gone { segment: u64, offset: u64 },
     /// There is a segment, but not this record in it.
     Corrupt { segment: u64, offset: u64, expected: String, found: String },
@@ -38,6 +39,7 @@ impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
         let path = String::new();
         match error {
+            #[cfg(any(test, memfs_loom))]
             ReadError::Gone { segment, offset } => Error::Corrupt {
                 path,
                 segment,

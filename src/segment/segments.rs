@@ -144,12 +144,14 @@ impl Segments {
         self.shared.layout.unpack(extent).len_bytes
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Where the extent's record begins: segment and offset in bytes.
     pub(crate) fn location(&self, extent: ExtentRef) -> (u64, u64) {
         let place = self.shared.layout.unpack(extent);
         (place.segment.into(), self.shared.layout.offset(place.unit))
     }
 
+    #[cfg(any(test, memfs_loom))]
     /// Reads the whole extent into `dst`, which has its length, and verifies header and checksum.
     ///
     /// Needs no protection: if the extent dies meanwhile, and its space is used again, `dst` holds anything and the answer
@@ -161,7 +163,13 @@ impl Segments {
         assert_eq!(dst.len(), place.len_bytes, "the destination has the extent's length");
         let table = self.shared.table.load();
         match find(&table, place.segment) {
-            Some(segment) => segment.read(layout, place, owner, dst),
+            Some(segment) => {
+                let read = segment.read(layout, place, owner, dst);
+                // Acquire: whoever wrote what was read here changed the caller's word before: the caller's second look,
+                // which comes after this, sees it. Pairs with the changes of the segment's state between the two.
+                crate::sync::fence(Ordering::Acquire);
+                read
+            }
             None => Err(ReadError::Gone { segment: place.segment.into(), offset: layout.offset(place.unit) }),
         }
     }
@@ -204,6 +212,27 @@ impl Segments {
         }
     }
 
+    /// Gives back the disk that nothing live is on, spare segments included: for a store that is closed. Later appends find
+    /// no segment and make one.
+    pub(crate) fn shrink(&self) {
+        for stream in [Stream::Fresh, Stream::Moved] {
+            let (seen, segment) = self.shared.active(stream);
+            if segment.is_some() {
+                self.shared.displace(stream, seen, None);
+            }
+        }
+        // Who takes a spare holds a ticket for it; the file gives it back when it goes.
+        while self.shared.ledger.take_ticket(Stream::Moved) {
+            let Some((number, segment)) = self.shared.take_spare() else {
+                self.shared.ledger.give_ticket();
+                break;
+            };
+            if segment.state.seal() {
+                self.shared.forget(number, &segment);
+            }
+        }
+    }
+
     pub(crate) fn stats(&self) -> SegmentStats {
         let shared = &self.shared;
         let table = shared.table.load();
@@ -236,7 +265,8 @@ pub(super) fn find(table: &Table, segment: u32) -> Option<&Arc<Segment>> {
     table.get(segment as usize)?.as_ref()
 }
 
-/// The active word that follows `seen`: another version, so that an exchange which expects `seen` fails.
+/// The active word that follows `seen`: another version, so that a thread which found the segment of `seen` full does not
+/// displace the same segment when it has come back empty.
 fn successor(seen: u64, segment: Option<u32>) -> u64 {
     ((seen >> 32) + 1) << 32 | segment.map_or(0, |segment| u64::from(segment) + 1)
 }
@@ -312,7 +342,6 @@ impl Shared {
 
     /// Swings the active word from `seen` to `next` and seals what was there; `false` if another thread did already.
     pub(super) fn displace(&self, stream: Stream, seen: u64, next: Option<u32>) -> bool {
-        let table = self.table.load();
         // AcqRel: Release publishes what is in the table for `next`; Acquire pairs with that of who installed `seen`.
         // Relaxed on failure: nothing is read.
         let swung = self.active[stream as usize].compare_exchange(
@@ -321,15 +350,20 @@ impl Shared {
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
-        // While it is active a segment is not sealed, so not empty, so it stays in the table.
-        if swung.is_ok()
-            && let Some(number) = number_in(seen)
-            && let Some(segment) = find(&table, number)
-            && segment.state.seal()
-        {
-            self.emptied(number, segment);
+        if swung.is_err() {
+            return false;
         }
-        swung.is_ok()
+        if let Some(number) = number_in(seen) {
+            // Looked up only now: until we seal it, it is not empty, so it stays in the table.
+            let segment = find(&self.table.load(), number).cloned();
+            debug_assert!(segment.is_some(), "an active segment that is not in the table");
+            if let Some(segment) = segment
+                && segment.state.seal()
+            {
+                self.emptied(number, &segment);
+            }
+        }
+        true
     }
 
     /// Brings a segment in place of the one that `seen` names, unless another thread was faster.

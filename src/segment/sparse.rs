@@ -26,6 +26,7 @@ impl SparseSegments {
     }
 
     /// How many segments there are to be emptied.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.is_sparse.iter().filter(|is_sparse| **is_sparse).count()
     }
@@ -98,7 +99,7 @@ impl Shared {
         } else {
             self.ledger.free_tickets(Stream::Moved)
         };
-        let each = u64::from(self.layout.capacity_units(self.layout.segment_bytes)) - 1;
+        let each = u64::from(self.layout.capacity_units(self.layout.segment_bytes)).saturating_sub(1);
         left + segments.saturating_mul(each)
     }
 }

@@ -2,5 +2,6 @@
 
 mod damage;
 mod full;
+mod measure;
 mod recycle;
 mod store;

@@ -14,7 +14,7 @@ use crate::{
     index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
     scorer::{RequestClock, Sketch},
     segment::{Disk, RealDisk, SegmentConfig, Segments, StorageKind},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering::*},
+    sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -44,6 +44,10 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Searches left in which the hand goes out of its way to find a file of the first band; see `room`.
     pub(crate) low_searches: AtomicU32,
+    /// Bytes in RAM of locked files, as far as is known: see `locked`.
+    pub(crate) locked: AtomicI64,
+    /// Bytes of blocks staged for long files: until they are published the hand cannot take them.
+    pub(crate) staging: AtomicU64,
     /// What is charged for the sketch.
     sketch_charged: AtomicU64,
     pub(crate) opened: Instant,
@@ -54,7 +58,7 @@ pub(crate) struct Core {
 pub(crate) enum At<'p> {
     /// Whatever file has this path at that instant.
     Path(&'p str),
-    /// The file of an open handle, named or not.
+    /// The file of an open handle, or of another reference that the caller has; named or not.
     Node(NodeId),
 }
 
@@ -106,10 +110,7 @@ impl Core {
     }
 
     /// The same over another disk.
-    pub(crate) fn with_disk(
-        config: Config,
-        disk: std::sync::Arc<dyn Disk>,
-    ) -> Result<std::sync::Arc<Core>> {
+    pub(crate) fn with_disk(config: Config, disk: std::sync::Arc<dyn Disk>) -> Result<std::sync::Arc<Core>> {
         let budget = Arc::new(Budget::new(config.memory_limit_bytes));
         let memory = |source| Error::io("", "reserving memory", source);
         let arena =
@@ -138,6 +139,8 @@ impl Core {
             hand: CachePadded::new(AtomicU32::new(0)),
             closed: AtomicBool::new(false),
             low_searches: AtomicU32::new(0),
+            locked: AtomicI64::new(0),
+            staging: AtomicU64::new(0),
             sketch_charged: AtomicU64::new(0),
             opened: Instant::now(),
             config,
@@ -191,10 +194,7 @@ impl Core {
                 }
                 Ok(Spot { id: bound.id, node: bound.node, bound: Some(bound) })
             }
-            At::Node(id) => {
-                let node = self.index.node(id).ok_or(Error::Closed)?;
-                Ok(Spot { id, node, bound: None })
-            }
+            At::Node(id) => Ok(Spot { id, node: self.index.held(id), bound: None }),
         }
     }
 
@@ -297,9 +297,7 @@ impl Core {
             return;
         }
         let guard = local.pin();
-        if let Some(node) = self.index.node(id) {
-            self.empty(local, &guard, node);
-        }
+        self.empty(local, &guard, self.index.held(id));
         self.index.retire(id, &self.cx(local, &guard));
     }
 
@@ -307,7 +305,9 @@ impl Core {
     fn empty(&self, local: &Local, guard: &Guard, node: &Node) {
         let mut old = Word::from_bits(node.content.load(Acquire));
         while old.content() != super::word::Content::Gone {
+            let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
+                self.locked.fetch_sub(bytes, Relaxed);
                 // SAFETY: unlinked by the exchange, under the guard.
                 unsafe { self.ground.retire(local, guard, old) };
                 return;
@@ -327,6 +327,7 @@ impl Core {
         self.collect(local);
         self.ground.arena.drain(&local.magazine);
         self.ground.arena.trim(u64::MAX);
+        self.ground.segments.shrink();
     }
 }
 

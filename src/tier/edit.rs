@@ -35,8 +35,8 @@ pub(crate) struct Staged<'c> {
 impl Staged<'_> {
     /// The word is in a node now.
     fn publish(self) {
-        if matches!(self.word.content(), Content::Ram(_)) {
-            self.core.note_resident(self.local, self.priority);
+        if let Content::Ram(block) = self.word.content() {
+            self.core.note_resident(self.local, self.priority, self.core.ground.arena.capacity(block));
         } else if matches!(self.word.content(), Content::Disk(_)) {
             self.local.counters.swaps_out.add(1);
         }
@@ -61,6 +61,35 @@ impl Drop for Staged<'_> {
 pub(crate) struct Whole<'c> {
     staged: Vec<Staged<'c>>,
     rebuilt: Option<Rebuilt>,
+}
+
+/// What one operation has taken of the RAM for staged chunks; given back when it is done.
+struct StagingShare<'c> {
+    core: &'c Core,
+    taken: u64,
+}
+
+impl<'c> StagingShare<'c> {
+    fn new(core: &'c Core) -> Self {
+        Self { core, taken: 0 }
+    }
+
+    fn take(&mut self, bytes: u64) -> bool {
+        // Relaxed: a count.
+        let before = self.core.staging.fetch_add(bytes, Relaxed);
+        if before.saturating_add(bytes) > self.core.config.memory_limit_bytes / 4 {
+            self.core.staging.fetch_sub(bytes, Relaxed);
+            return false;
+        }
+        self.taken += bytes;
+        true
+    }
+}
+
+impl Drop for StagingShare<'_> {
+    fn drop(&mut self) {
+        self.core.staging.fetch_sub(self.taken, Relaxed);
+    }
 }
 
 /// A change of part of a file.
@@ -120,6 +149,9 @@ impl Core {
         if len == 0 {
             return Ok(staged(Word::EMPTY));
         }
+        if priority.is_locked() && !self.may_lock(local, len.max(capacity)) {
+            return Err(self.memory_limit("", len as u64));
+        }
         let roomy = (capacity > len).then(|| self.block(local, capacity, priority)).flatten();
         if let Some(mut fresh) = roomy.or_else(|| self.block(local, len, priority)) {
             fill(fresh.bytes_mut(len))?;
@@ -129,26 +161,62 @@ impl Core {
         if priority.is_locked() {
             return Err(self.memory_limit("", len as u64));
         }
-        let mut bytes = vec![0; len];
-        fill(&mut bytes)?;
-        Ok(staged(Word::disk(self.store(local, &bytes)?)))
+        let mut scratch = self.scratch(local, len)?;
+        fill(scratch.bytes_mut())?;
+        Ok(staged(Word::disk(self.store(local, &scratch)?)))
+    }
+
+    /// Stages bytes as they are.
+    fn stage_bytes<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
+        let copy = |to: &mut [u8]| {
+            to.copy_from_slice(data);
+            Ok(())
+        };
+        if data.is_empty() || priority.is_locked() {
+            return self.stage(local, priority, data.len(), 0, copy);
+        }
+        match self.block(local, data.len(), priority) {
+            Some(mut fresh) => {
+                fresh.bytes_mut(data.len()).copy_from_slice(data);
+                let word = Word::ram(fresh.into_block());
+                Ok(Staged { core: self, local, word, priority })
+            }
+            None => self.stage_on_disk(local, priority, data),
+        }
+    }
+
+    fn stage_on_disk<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
+        let word = Word::disk(self.store(local, data)?);
+        Ok(Staged { core: self, local, word, priority })
+    }
+
+    /// Stages a chunk of a long file. What is staged is out of the hand's reach until it is published, so all such chunks
+    /// together take at most a share of RAM, and go to disk beyond it.
+    fn stage_chunk<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        data: &[u8],
+        share: &mut StagingShare<'c>,
+    ) -> Result<Staged<'c>> {
+        if priority.is_locked() || share.take(data.len() as u64) {
+            self.stage_bytes(local, priority, data)
+        } else {
+            self.stage_on_disk(local, priority, data)
+        }
     }
 
     /// Stages a whole content: one word, or a tree with its chunks.
     fn stage_whole<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Whole<'c>> {
         let chunk = self.config.chunk_bytes;
         let mut staged = Vec::with_capacity(data.len().div_ceil(chunk).max(1));
-        if data.is_empty() {
-            staged.push(self.stage(local, priority, 0, 0, |_| Ok(()))?);
-        }
-        for piece in data.chunks(chunk) {
-            staged.push(self.stage(local, priority, piece.len(), 0, |to| {
-                to.copy_from_slice(piece);
-                Ok(())
-            })?);
-        }
-        if staged.len() == 1 {
+        if data.len() <= chunk {
+            staged.push(self.stage_bytes(local, priority, data)?);
             return Ok(Whole { staged, rebuilt: None });
+        }
+        let mut share = StagingShare::new(self);
+        for piece in data.chunks(chunk) {
+            staged.push(self.stage_chunk(local, priority, piece, &mut share)?);
         }
         let chunks: Vec<u64> = (0..staged.len() as u64).collect();
         self.stage_tree(local, staged, &chunks, data.len() as u64)
@@ -183,6 +251,9 @@ impl Core {
             Ok(_) if naming.create_new => {
                 return Err(Error::AlreadyExists { path: canonical_name(path) });
             }
+            Err(Error::IsADirectory { .. }) if naming.create_new => {
+                return Err(Error::AlreadyExists { path: canonical_name(path) });
+            }
             Ok(own) => naming.priority.unwrap_or(own),
             Err(Error::NotFound { .. }) => naming.priority.unwrap_or_default(),
             Err(error) => return Err(error),
@@ -200,13 +271,10 @@ impl Core {
             Err(Error::NotFound { .. }) => Priority::NORMAL,
             other => other?,
         };
-        let (mut chunks, mut staged) = (Vec::new(), Vec::new());
+        let (mut chunks, mut staged, mut share) = (Vec::new(), Vec::new(), StagingShare::new(self));
         for (chunk, word, held) in version.into_parts() {
             let bytes = self.load(local, At::Path(from), (!single).then_some(chunk), word, held, priority)?;
-            let copy = self.stage(local, priority, bytes.len(), 0, |to| {
-                to.copy_from_slice(&bytes);
-                Ok(())
-            });
+            let copy = self.stage_chunk(local, priority, &bytes, &mut share);
             chunks.push(chunk);
             staged.push(copy.map_err(|error| error.about(&canonical_name(to)))?);
         }
@@ -216,7 +284,7 @@ impl Core {
             }
             Whole { staged, rebuilt: None }
         } else {
-            self.stage_tree(local, staged, &chunks, len)?
+            self.stage_tree(local, staged, &chunks, len).map_err(|error| error.about(&canonical_name(to)))?
         };
         self.put_staged(local, to, whole, Naming::default(), priority)?;
         Ok(len)
@@ -274,9 +342,14 @@ impl Core {
 
     /// Exchanges a file's content, `old`, for `word`; false if another exchange, or a change of its name, came first.
     fn replace(&self, local: &Local, guard: &Guard, spot: &Spot<'_>, old: Word, word: Word) -> bool {
-        if old.content() == Content::Gone || !spot.settled(self, guard) || !spot.exchange(old, word) {
+        if old.content() == Content::Gone || !spot.settled(self, guard) {
             return false;
         }
+        let locked = self.locked_bytes(spot.node, old, guard);
+        if !spot.exchange(old, word) {
+            return false;
+        }
+        self.locked.fetch_sub(locked, Relaxed);
         self.written(local, guard, spot);
         // SAFETY: unlinked by the exchange, under the guard.
         unsafe { self.ground.retire(local, guard, old) };
@@ -357,20 +430,24 @@ impl Core {
                 return Ok(plan.offset);
             }
             let tree = matches!(word.content(), Content::Tree(_));
-            if !tree && self.append_in_place(local, &guard, &spot, word, &plan) {
+            if self.append_in_place(local, &guard, &spot, word, &plan)
+                || self.cut_in_place(local, &guard, &spot, word, &plan)
+            {
                 return Ok(plan.end());
             }
             let priority = heat::priority(spot.node);
             let base = Base { word, len, priority };
-            let done = if tree && plan.new_len > 0 || plan.new_len > self.config.chunk_bytes as u64 {
-                let touched = self.touched_chunks(local, &base, &plan, &guard);
+            let done = if plan.new_len > self.config.chunk_bytes as u64 || tree && !plan.data.is_empty() {
+                let touched = self.touched_chunks(local, &base, &plan, &guard)?;
                 drop(guard);
                 self.update_chunks(local, at, &base, change, touched)?
             } else {
+                // What stays of a long file that is cut to one chunk is in its first.
+                let first = self.chunk_word(word, 0, &guard);
                 // SAFETY: loaded under the guard.
-                let held = unsafe { self.ground.hold(local, word, &guard) };
+                let held = unsafe { self.ground.hold(local, first, &guard) }?;
                 drop(guard);
-                self.update_single(local, at, &base, &held, plan)?
+                self.update_single(local, at, &base, first, &held, plan)?
             };
             if done {
                 return Ok(plan.end());
@@ -378,7 +455,7 @@ impl Core {
         }
     }
 
-    /// Appends within the block the file is in already, if nobody else claimed what is free in it.
+    /// Appends within the block that the file's last bytes are in, if nobody else claimed what is free in it.
     fn append_in_place(
         &self,
         local: &Local,
@@ -387,17 +464,88 @@ impl Core {
         word: Word,
         plan: &Plan<'_>,
     ) -> bool {
-        let Content::Ram(block) = word.content() else { return false };
-        let len = self.ground.arena.len(block);
-        if plan.offset != len as u64 || plan.data.is_empty() {
+        if plan.data.is_empty() || plan.end() != plan.new_len {
+            return false;
+        }
+        let chunk_bytes = self.config.chunk_bytes as u64;
+        let (chunk, at) = (plan.offset / chunk_bytes, plan.offset % chunk_bytes);
+        let tail = self.chunk_word(word, chunk, guard);
+        let Content::Ram(block) = tail.content() else { return false };
+        if self.ground.arena.len(block) as u64 != at {
             return false;
         }
         let Some(longer) = self.claim_slack(block, plan.data) else { return false };
-        if !spot.settled(self, guard) || !spot.exchange(word, Word::ram(longer)) {
-            return false; // what was claimed stays unused until the block is free
+        // If this fails, what was claimed stays unused until the block is free.
+        let longer = Word::ram(longer);
+        spot.settled(self, guard)
+            && match word.content() {
+                Content::Tree(tree) => {
+                    self.exchange_tail(local, guard, spot, word, tree, (chunk, tail, longer), plan)
+                }
+                _ => {
+                    spot.exchange(word, longer) && {
+                        self.written(local, guard, spot);
+                        true
+                    }
+                }
+            }
+    }
+
+    /// Exchanges a long file's tree for one whose chunk `tail` is `longer`, in the same block.
+    #[expect(clippy::too_many_arguments, reason = "what `append_in_place` has found out")]
+    fn exchange_tail(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        word: Word,
+        tree: *const Tree,
+        (chunk, tail, longer): (u64, Word, Word),
+        plan: &Plan<'_>,
+    ) -> bool {
+        let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
+        // SAFETY: loaded under the guard.
+        let tree = unsafe { Tree::deref(tree) };
+        let changes = [(chunk, longer)];
+        let Ok(mut rebuilt) = rebuild(&memory, Some(tree), &changes, plan.new_len, self.chunk_shift()) else {
+            return false;
+        };
+        // The block must have been in the slot when it was frozen: else it was swapped out, and is on its way to be free.
+        if rebuilt.replaced != [tail] || !spot.exchange(word, Word::tree(rebuilt.tree)) {
+            // SAFETY: not published.
+            unsafe { rebuilt.discard(&self.ground.arena) };
+            return false;
         }
         self.written(local, guard, spot);
+        // SAFETY: unlinked by the exchange, under the guard. The word replaced was the same block's, which lives on.
+        unsafe { self.ground.retire_pieces(local, guard, std::mem::take(&mut rebuilt.old)) };
         true
+    }
+
+    /// Cuts a file that is one block in RAM by a shorter view of the same block: that needs no room.
+    fn cut_in_place(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        word: Word,
+        plan: &Plan<'_>,
+    ) -> bool {
+        let Content::Ram(block) = word.content() else { return false };
+        let len = self.ground.arena.len(block) as u64;
+        if !plan.data.is_empty() || plan.new_len >= len || plan.new_len == 0 {
+            return false;
+        }
+        // Its copy on disk is longer than what the file will be; without it the block counts as not yet written.
+        if let Some(extent) = self.ground.take_extent(block) {
+            // SAFETY: taken, so owned; readers of an older word may still look at it.
+            unsafe { self.ground.retire_extent(guard, extent) };
+        }
+        let shorter = Word::ram(self.ground.arena.with_len(block, plan.new_len as usize));
+        spot.settled(self, guard) && spot.exchange(word, shorter) && {
+            self.written(local, guard, spot);
+            true
+        }
     }
 
     /// Puts `data` behind the bytes of a block that has no copy on disk; `None` if it does not fit or is claimed already.
@@ -429,6 +577,7 @@ impl Core {
         local: &Local,
         at: At<'_>,
         base: &Base,
+        first: Word,
         held: &Held,
         plan: Plan<'_>,
     ) -> Result<bool> {
@@ -436,12 +585,17 @@ impl Core {
         let appends = !plan.data.is_empty() && plan.offset > 0 && plan.end() == plan.new_len;
         let staged = self
             .stage(local, base.priority, new_len, self.roomy(new_len, appends), |to| {
-                self.compose(held, plan.offset as usize, plan.data, to)
+                self.compose(local, held, plan.offset as usize, plan.data, to)
             })
             .map_err(|error| error.about(&Core::name_of(at)))?;
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
-        if !self.replace(local, &guard, &spot, base.word, staged.word) {
+        // A tree is not held, and its address may be another's by now; the first chunk is, and with it and the length all that
+        // this change is based on.
+        let same = spot.word() == base.word
+            && self.chunk_word(base.word, 0, &guard) == first
+            && self.ground.len_of(base.word, &guard) == Some(base.len);
+        if !same || !self.replace(local, &guard, &spot, base.word, staged.word) {
             return Ok(false);
         }
         staged.publish();
@@ -455,7 +609,7 @@ impl Core {
     }
 
     /// Fills `to` with the held bytes, zeros, and `data` at `offset`.
-    fn compose(&self, held: &Held, offset: usize, data: &[u8], to: &mut [u8]) -> Result<()> {
+    fn compose(&self, local: &Local, held: &Held, offset: usize, data: &[u8], to: &mut [u8]) -> Result<()> {
         let old = match held {
             Held::Nothing => 0,
             Held::Block(block) => {
@@ -470,9 +624,9 @@ impl Core {
                     self.ground.read_extent(hold, &mut to[..len])?;
                     len
                 } else {
-                    let mut bytes = vec![0; len];
-                    self.ground.read_extent(hold, &mut bytes)?;
-                    to.copy_from_slice(&bytes[..to.len()]);
+                    let mut scratch = self.scratch(local, len)?;
+                    self.ground.read_extent(hold, scratch.bytes_mut())?;
+                    to.copy_from_slice(&scratch[..to.len()]);
                     to.len()
                 }
             }
@@ -494,16 +648,10 @@ impl Core {
         touched: Vec<Touched<'_>>,
     ) -> Result<bool> {
         let mut staged = Vec::with_capacity(touched.len());
+        let mut share = StagingShare::new(self);
         for part in touched.iter().filter(|part| part.changes) {
-            let new_len = part.new_len;
-            let appends =
-                part.old != Word::EMPTY && !part.data.is_empty() && part.at + part.data.len() == new_len;
-            staged.push(
-                self.stage(local, base.priority, new_len, self.roomy(new_len, appends), |to| {
-                    self.compose(&part.held, part.at, part.data, to)
-                })
-                .map_err(|error| error.about(&Core::name_of(at)))?,
-            );
+            let part_staged = self.stage_part(local, base.priority, part, &mut share);
+            staged.push(part_staged.map_err(|error| error.about(&Core::name_of(at)))?);
         }
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
@@ -515,8 +663,8 @@ impl Core {
             .zip(&staged)
             .map(|(part, staged)| (part.chunk, staged.word))
             .collect();
-        // SAFETY: loaded under the guard.
         let tree = match now.content() {
+            // SAFETY: loaded under the guard.
             Content::Tree(tree) => Some(unsafe { Tree::deref(tree) }),
             _ => None,
         };
@@ -530,7 +678,7 @@ impl Core {
             Ok(rebuilt) => rebuilt,
             Err(NoMemory(bytes)) => {
                 drop(guard);
-                if !self.make_room(local, bytes, crate::scorer::Band::Kept) {
+                if !self.charge_for_metadata(local, bytes) {
                     return Err(self.memory_limit(&Core::name_of(at), bytes));
                 }
                 return Ok(false);
@@ -548,12 +696,31 @@ impl Core {
             rebuilt.replaced.push(now);
         }
         for old in rebuilt.replaced.drain(..) {
+            self.locked.fetch_sub(self.locked_bytes(spot.node, old, &guard), Relaxed);
             // SAFETY: in the old tree (or word) and not in the new one; unlinked by the exchange, under the guard.
             unsafe { self.ground.retire(local, &guard, old) };
         }
         // SAFETY: as above.
         unsafe { self.ground.retire_pieces(local, &guard, std::mem::take(&mut rebuilt.old)) };
         Ok(true)
+    }
+
+    fn stage_part<'c>(
+        &'c self,
+        local: &'c Local,
+        priority: Priority,
+        part: &Touched<'_>,
+        share: &mut StagingShare<'c>,
+    ) -> Result<Staged<'c>> {
+        if part.whole {
+            return self.stage_chunk(local, priority, part.data, share);
+        }
+        let new_len = part.new_len;
+        let appends =
+            part.old != Word::EMPTY && !part.data.is_empty() && part.at + part.data.len() == new_len;
+        self.stage(local, priority, new_len, self.roomy(new_len, appends), |to| {
+            self.compose(local, &part.held, part.at, part.data, to)
+        })
     }
 
     /// The chunks a plan changes, with what they are now, held.
@@ -563,7 +730,7 @@ impl Core {
         base: &Base,
         plan: &Plan<'d>,
         guard: &Guard,
-    ) -> Vec<Touched<'d>> {
+    ) -> Result<Vec<Touched<'d>>> {
         let Base { word, len, .. } = *base;
         let chunk_bytes = self.config.chunk_bytes as u64;
         let chunks = if !plan.data.is_empty() {
@@ -589,11 +756,13 @@ impl Core {
                 // A truncation in a part that reads as zeros anyway changes nothing, provided that it stays so.
                 let changes = !data.is_empty() || new_len != old_len;
                 let covered = at == 0 && data.len() >= old_len;
-                // SAFETY: loaded under the guard.
-                let held = unsafe { self.ground.hold(local, old, guard) };
-                let held_bytes = if covered { Held::Nothing } else { held };
+                let held = match covered {
+                    true => Held::Nothing,
+                    // SAFETY: loaded under the guard.
+                    false => unsafe { self.ground.hold(local, old, guard) }?,
+                };
                 let whole = at == 0 && data.len() as u64 == chunk_bytes;
-                Touched { chunk, at, data, new_len, old, held: held_bytes, whole, changes }
+                Ok(Touched { chunk, at, data, new_len, old, held, whole, changes })
             })
             .collect()
     }

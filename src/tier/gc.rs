@@ -76,8 +76,8 @@ impl Core {
         let mut in_use = self.in_use().saturating_sub(self.awaiting_reclamation());
         let (mut since_look, mut idle) = (0, 0);
         while in_use > target && idle < 64 && !self.is_closed() {
-            let Some(victim) = self.victim(local, band) else { return };
-            match self.swap_out(local, victim.place(), victim.word()) {
+            let Some(victim) = self.victim(local, band, u32::MAX) else { return };
+            match self.swap_out(local, victim.place(), victim.word(), band) {
                 Ok(0) => idle += 1,
                 Ok(bytes) => {
                     idle = 0;

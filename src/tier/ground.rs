@@ -14,7 +14,7 @@ use super::{
 use crate::{
     arena::{Arena, BlockRef},
     epoch::Guard,
-    error::Result,
+    error::{Error, Result},
     segment::{ExtentRef, SegmentHold, Segments},
     sync::{Arc, AtomicU64, Ordering::*},
 };
@@ -170,19 +170,26 @@ impl Ground {
     ///
     /// # Safety
     /// `word` was loaded from a node or slot under `_guard`.
-    pub(crate) unsafe fn hold(&self, local: &Local, word: Word, _guard: &Guard) -> Held {
-        match word.content() {
+    pub(crate) unsafe fn hold(&self, local: &Local, word: Word, _guard: &Guard) -> Result<Held> {
+        Ok(match word.content() {
             Content::Ram(block) => {
                 // SAFETY: the content's own reference cannot be dropped while the caller is pinned.
                 unsafe { self.arena.retain(block) };
                 Held::Block(HeldBlock { lease: local.lease(), block })
             }
-            // The caller is pinned, so the extent is still live.
             Content::Disk(extent) => {
-                Held::Extent(self.segments.hold(extent).expect("an extent in a word is live while pinned"))
+                // The extent is live while the caller is pinned; what can be missing is room for another holder.
+                let hold = self.segments.hold(extent).ok_or_else(|| {
+                    Error::io(
+                        "",
+                        "holding a segment",
+                        std::io::Error::other("too many holders of one segment"),
+                    )
+                })?;
+                Held::Extent(hold)
             }
             _ => Held::Nothing,
-        }
+        })
     }
 
     /// Copies an extent, verified, to `to`.
@@ -235,10 +242,6 @@ impl HeldBlock {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: this reference keeps the block allocated, and published bytes are immutable.
         unsafe { self.lease.arena.bytes(self.block) }
-    }
-
-    pub(crate) fn block(&self) -> BlockRef {
-        self.block
     }
 }
 

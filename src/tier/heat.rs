@@ -64,10 +64,12 @@ pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
     if node.accessed.load(Relaxed) != now {
         node.accessed.store(now, Relaxed);
     }
-    let reads = node.reads.load(Relaxed);
-    let step = if reads < EXACT_READS {
+    // Boosts are exact for the first reads after the priority was set, too.
+    let boosting =
+        core.config.boost_threshold > 0 && ((node.heat.load(Relaxed) >> PROGRESS_SHIFT) as u32) < EXACT_READS;
+    let step = if node.reads.load(Relaxed) < EXACT_READS || boosting {
         1
-    } else if (local.random() >> 32) as u32 % STEP == 0 {
+    } else if ((local.random() >> 32) as u32).is_multiple_of(STEP) {
         STEP
     } else {
         return;

@@ -118,9 +118,11 @@ impl Metadata {
 
 /// How many of a file's bytes are where.
 #[derive(Clone, Copy, Default)]
-struct Presence {
-    ram_bytes: u64,
-    disk_bytes: u64,
+pub(crate) struct Presence {
+    pub(crate) ram_bytes: u64,
+    /// What the blocks take that those bytes are in.
+    pub(crate) block_bytes: u64,
+    pub(crate) disk_bytes: u64,
 }
 
 impl Presence {
@@ -134,12 +136,13 @@ impl Presence {
 }
 
 impl Core {
-    fn presence(&self, word: Word, _guard: &Guard) -> Presence {
+    pub(crate) fn presence(&self, word: Word, _guard: &Guard) -> Presence {
         let mut sum = Presence::default();
         let mut add = |word: Word| match word.content() {
             Content::Ram(block) => {
                 let len = self.ground.arena.len(block) as u64;
                 sum.ram_bytes += len;
+                sum.block_bytes += self.ground.arena.capacity(block) as u64;
                 sum.disk_bytes += if self.ground.extent_of(block).is_some() { len } else { 0 };
             }
             Content::Disk(extent) => sum.disk_bytes += self.ground.segments.len(extent) as u64,

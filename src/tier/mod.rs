@@ -4,9 +4,6 @@
 //!
 //! The states of the content word and who may exchange what for what: docs/design/content.md.
 
-#[cfg(memfs_loom)]
-#[path = "../model/tier.rs"]
-pub mod model;
 mod core;
 mod edit;
 mod gc;
@@ -14,6 +11,10 @@ mod ground;
 mod heat;
 mod inspect;
 mod local;
+mod locked;
+#[cfg(memfs_loom)]
+#[path = "../model/tier.rs"]
+pub mod model;
 mod names;
 mod preload;
 mod read;

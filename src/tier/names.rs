@@ -129,8 +129,7 @@ impl Core {
         self.check_open()?;
         let guard = local.pin();
         let spot = self.resolve(At::Path(path), &guard)?;
-        heat::set_priority(self, spot.node, to);
-        self.note_priority(to);
+        self.prioritise(spot.node, to, &guard);
         Ok(())
     }
 
@@ -192,10 +191,9 @@ impl Core {
     }
 
     /// Sets the priority of an open file.
-    pub(crate) fn set_file_priority(&self, id: NodeId, to: Priority) {
+    pub(crate) fn set_file_priority(&self, local: &Local, id: NodeId, to: Priority) {
         if let Some(node) = self.file(id) {
-            heat::set_priority(self, node, to);
-            self.note_priority(to);
+            self.prioritise(node, to, &local.pin());
         }
     }
 }

@@ -67,7 +67,8 @@ impl Preloading {
         drop(state);
         self.finished.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            // A waker that panics is its owner's affair: the worker goes on.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
         }
     }
 
@@ -125,7 +126,7 @@ impl Core {
             return Ok(());
         }
         // SAFETY: loaded under the guard.
-        let held = unsafe { self.ground.hold(local, now, &guard) };
+        let held = unsafe { self.ground.hold(local, now, &guard) }?;
         let priority = self.file(place.id).map_or_else(Default::default, super::heat::priority);
         drop(guard);
         self.load(local, At::Node(place.id), place.chunk, now, held, priority).map(drop)

@@ -8,7 +8,8 @@ use super::{
     ground::{Held, HeldBlock, OWNER},
     heat,
     local::Local,
-    swap::Loaded,
+    room::PATIENCE,
+    swap::{Loaded, Scratch},
     tree::Tree,
     word::{Content, Word},
 };
@@ -58,6 +59,13 @@ impl OnePiece {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the reservation is at least `len` long, and written only before it was shared.
         unsafe { std::slice::from_raw_parts(self.memory.ptr().as_ptr(), self.len) }
+    }
+}
+
+impl OnePiece {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the reservation is at least `len` long, and this is the one reference to it.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.ptr().as_ptr(), self.len) }
     }
 }
 
@@ -133,7 +141,7 @@ impl Core {
         self.touch(local, spot, guard);
         let priority = heat::priority(spot.node);
         let len = self.ground.len_of(word, guard).ok_or_else(|| self.gone(at))?;
-        let mut parts = Vec::new();
+        let (mut parts, mut refused) = (Vec::new(), None);
         let single = match word.content() {
             Content::Tree(tree) => {
                 let chunk = self.config.chunk_bytes as u64;
@@ -141,21 +149,28 @@ impl Core {
                 // SAFETY: loaded under the guard.
                 unsafe { Tree::deref(tree) }.visit(bytes.start / chunk..end, |chunk, slot| {
                     let word = Word::from_bits(slot.load(Acquire)).value();
-                    if word != Word::EMPTY {
-                        // SAFETY: loaded under the guard; the tree was in its node then.
-                        parts.push((chunk, word, unsafe { self.ground.hold(local, word, guard) }));
+                    if word == Word::EMPTY {
+                        return true;
                     }
-                    true
+                    // SAFETY: loaded under the guard; the tree was in its node then.
+                    match unsafe { self.ground.hold(local, word, guard) } {
+                        Ok(held) => parts.push((chunk, word, held)),
+                        Err(error) => refused = Some(error),
+                    }
+                    refused.is_none()
                 });
                 false
             }
             Content::Empty => true,
             _ => {
                 // SAFETY: loaded under the guard (caller).
-                parts.push((0, word, unsafe { self.ground.hold(local, word, guard) }));
+                parts.push((0, word, unsafe { self.ground.hold(local, word, guard) }?));
                 true
             }
         };
+        if let Some(error) = refused {
+            return Err(error.about(&Core::name_of(at)));
+        }
         let missed = parts.iter().any(|(_, _, held)| matches!(held, Held::Extent(..)));
         let counter = if missed { &local.counters.misses } else { &local.counters.hits };
         counter.add(1);
@@ -165,7 +180,7 @@ impl Core {
     /// The bytes of a version that is one content.
     fn load_single(&self, local: &Local, at: At<'_>, mut version: Version) -> Result<Loaded> {
         match version.parts.pop() {
-            None => Ok(Loaded::Copy(Box::default())),
+            None => Ok(Loaded::Copy(Scratch::Small(Vec::new()))),
             Some((_, word, held)) => self.load(local, at, None, word, held, version.priority),
         }
     }
@@ -215,7 +230,8 @@ impl Core {
         let version = self.version(local, at, 0..u64::MAX)?;
         let mut out = Vec::new();
         let len = version.len;
-        if len > crate::config::usable_memory_bytes() || out.try_reserve_exact(len as usize).is_err() {
+        let absurd = len > self.config.memory_limit_bytes && len > crate::config::usable_memory_bytes();
+        if absurd || out.try_reserve_exact(len as usize).is_err() {
             return Err(self.memory_limit(&Core::name_of(at), len));
         }
         self.for_each_piece(local, at, version, 0..u64::MAX, |offset, bytes| {
@@ -348,6 +364,15 @@ impl Core {
         })
     }
 
+    /// A piece for one call, charged if it can be.
+    pub(crate) fn scratch_piece(&self, local: &Local, len: usize) -> Result<OnePiece> {
+        let memory = Reservation::new(len).map_err(|source| Error::io("", "reserving memory", source))?;
+        let charge = page_ceil(len) as u64;
+        let charged = if self.charge(local, charge, 0) { charge } else { 0 };
+        let budget = self.ground.arena.budget().clone();
+        Ok(OnePiece { memory, len, touched_end: page_ceil(len), charged, budget })
+    }
+
     /// Writes `bytes` into a piece at `offset`, charging for the pages they are the first to touch.
     fn grow_piece(&self, local: &Local, piece: &mut OnePiece, offset: usize, bytes: &[u8]) -> Result<()> {
         let end = offset.checked_add(bytes.len()).filter(|end| *end <= piece.len);
@@ -355,7 +380,7 @@ impl Core {
         // The first page may be the last one of the bytes before, and is charged then.
         let untouched = (offset / PAGE_BYTES * PAGE_BYTES).max(piece.touched_end);
         let charge = page_ceil(end).saturating_sub(untouched) as u64;
-        if !self.charge(local, charge) {
+        if !self.charge(local, charge, PATIENCE) {
             return Err(self.memory_limit("", piece.len as u64));
         }
         piece.charged += charge;
@@ -373,10 +398,14 @@ impl Core {
         if unsafe { hold.slice(OWNER) }.map_err(report)?.is_some() {
             return Ok(KeptChunk::Mapped(hold));
         }
-        let mut bytes = vec![0; hold.len()];
-        self.ground.read_extent(&hold, &mut bytes).map_err(|error| error.about(&Core::name_of(at)))?;
-        let piece = self.piece_of(local, bytes.len() as u64, std::iter::once(&bytes[..]));
-        piece.map(KeptChunk::Piece).map_err(|error| error.about(&Core::name_of(at)))
+        let mut piece = self.new_piece(&Core::name_of(at), hold.len() as u64)?;
+        piece.charged = page_ceil(hold.len()) as u64;
+        if !self.charge(local, piece.charged, PATIENCE) {
+            piece.charged = 0;
+            return Err(self.memory_limit(&Core::name_of(at), hold.len() as u64));
+        }
+        self.ground.read_extent(&hold, piece.bytes_mut()).map_err(|error| error.about(&Core::name_of(at)))?;
+        Ok(KeptChunk::Piece(piece))
     }
 
     /// Keeps one content: in RAM, or, where RAM has no room for it, on disk.

@@ -19,12 +19,15 @@ use crate::{
     sync::Ordering::*,
 };
 
-/// Nodes the hand looks at for one victim, at most.
+/// Nodes the hand looks at for one victim, if it has found any by then; and in vain, for who can do without.
 const LOOKS: u32 = 1024;
 /// Searches for a file of the first band that may fail in a row before the hand stops going out of its way for one.
 const LOW_SEARCHES: u32 = 64;
 /// Without workers, one in so many rounds of making room does the upkeep, too.
 const UPKEEP_EVERY: u64 = 64;
+/// Milliseconds that what can be nowhere but in RAM (metadata, a long file in one piece) waits for a stopped reader, or for
+/// bytes that others hold for a moment, before it is refused.
+pub(crate) const PATIENCE: u32 = 100;
 /// Rounds of making room before an allocation gives up.
 const ROUNDS: usize = 8;
 
@@ -52,7 +55,7 @@ impl Core {
             return None;
         }
         for _ in 0..ROUNDS {
-            let progress = self.make_room(local, len as u64, Band::of(priority).min(Band::Kept));
+            let progress = self.make_room(local, len as u64, Band::of(priority).min(Band::Kept), LOOKS);
             if let Some(block) = self.ground.arena.alloc(&local.magazine, len) {
                 return Some(block);
             }
@@ -64,41 +67,67 @@ impl Core {
     }
 
     /// Runs `attempt` (which says how many bytes of metadata it lacks) until it succeeds, making room in between. `None` if
-    /// there is none to be made.
+    /// there is none to be made. Here and in `charge` the engine waits for other threads, within bounds: see `PATIENCE`.
     pub(crate) fn with_room<T>(
         &self,
         local: &Local,
         mut attempt: impl FnMut() -> Result<T, u64>,
     ) -> Result<T, u64> {
-        for _ in 0..ROUNDS {
-            match attempt() {
+        let mut patience = PATIENCE;
+        loop {
+            let bytes = match attempt() {
                 Ok(done) => return Ok(done),
-                Err(bytes) if !self.make_room(local, bytes, Band::Kept) => return Err(bytes),
-                Err(_) => {}
+                Err(bytes) => bytes,
+            };
+            if self.make_room(local, bytes, Band::Kept, u32::MAX) {
+                continue;
             }
+            // Metadata can be nowhere but in RAM. Where all that could be freed waits for a thread that was stopped while it
+            // read, that is most likely over in a moment: better a little late than refused.
+            if patience == 0 || self.awaiting_reclamation() == 0 {
+                return Err(bytes);
+            }
+            patience -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        attempt()
     }
 
-    /// Charges `bytes` for something outside the arena, making room for them.
-    pub(crate) fn charge(&self, local: &Local, bytes: u64) -> bool {
+    /// Makes room for `bytes` of metadata, which whoever comes first may then use.
+    pub(crate) fn charge_for_metadata(&self, local: &Local, bytes: u64) -> bool {
+        let fits = self.charge(local, bytes, PATIENCE);
+        if fits {
+            self.budget().refund(bytes);
+        }
+        fits
+    }
+
+    /// Charges `bytes` for something outside the arena, making room for them, and waiting for `patience` milliseconds at most
+    /// where there is none to be made.
+    pub(crate) fn charge(&self, local: &Local, bytes: u64, mut patience: u32) -> bool {
         let usable = self.config.memory_limit_bytes.saturating_sub(self.index.size_bytes(&local.pin()));
         if bytes > usable {
             return false;
         }
-        let mut idle = 0;
-        while idle < 3 {
+        for _ in 0..u64::from(PATIENCE) + bytes / (16 << 10) {
             if self.budget().try_charge(bytes) {
                 return true;
             }
             let missing = bytes.saturating_sub(self.budget().limit() - self.budget().charged());
-            idle = if self.make_room(local, missing, Band::Kept) { 0 } else { idle + 1 };
+            if self.make_room(local, missing, Band::Kept, u32::MAX) {
+                continue;
+            }
+            if patience == 0 {
+                return false;
+            }
+            patience -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         false
     }
 
-    /// One round of making room for `bytes`: true if something was freed or is about to be.
-    pub(crate) fn make_room(&self, local: &Local, bytes: u64, up_to: Band) -> bool {
+    /// One round of making room for `bytes`, in which the hand looks at `looks` files at most in vain: true if something was
+    /// freed or is about to be.
+    pub(crate) fn make_room(&self, local: &Local, bytes: u64, up_to: Band, looks: u32) -> bool {
         // Without workers, upkeep is for who has to make room anyway, now and then.
         if self.config.worker_threads == 0 && local.random().is_multiple_of(UPKEEP_EVERY) {
             self.upkeep(local);
@@ -112,18 +141,19 @@ impl Core {
         let want = bytes.max(batch);
         // A reader that is stuck holds back what was retired since: evicting more would only retire more.
         let bound = (self.config.memory_limit_bytes / 8).max(want * 2);
-        let evicted = if self.awaiting_reclamation() < bound { self.evict(local, want, up_to) } else { 0 };
+        let evicted =
+            if self.awaiting_reclamation() < bound { self.evict(local, want, up_to, looks) } else { 0 };
         self.collect(local);
         let trimmed = trimmed + self.ground.arena.trim(bytes);
         trimmed > 0 || evicted > 0 || self.ground.reclaimed() != before
     }
 
     /// Swaps out the worst until `want` bytes are on their way to be free; returns how many are.
-    pub(crate) fn evict(&self, local: &Local, want: u64, up_to: Band) -> u64 {
+    pub(crate) fn evict(&self, local: &Local, want: u64, up_to: Band, looks: u32) -> u64 {
         let (mut freed, mut failures) = (0, 0);
         while freed < want && failures < 8 {
-            let Some(victim) = self.victim(local, up_to) else { break };
-            match self.swap_out(local, victim.place, victim.word) {
+            let Some(victim) = self.victim(local, up_to, looks) else { break };
+            match self.swap_out(local, victim.place, victim.word, up_to) {
                 Ok(0) => failures += 1,
                 Ok(bytes) => {
                     freed += bytes;
@@ -139,7 +169,7 @@ impl Core {
     }
 
     /// The worst of a sample at the hand, of the bands up to `up_to`.
-    pub(crate) fn victim(&self, local: &Local, up_to: Band) -> Option<Victim> {
+    pub(crate) fn victim(&self, local: &Local, up_to: Band, most_looks: u32) -> Option<Victim> {
         let bound = self.index.bound();
         if bound == 0 {
             return None;
@@ -152,7 +182,7 @@ impl Core {
         let mut sample = Sample::new();
         let mut looks = 0;
         // Once around at most; a long search is cut short as soon as it has found anything.
-        while looks < bound && (looks < LOOKS || sample.band().is_none()) {
+        while looks < bound.min(most_looks) && (looks < LOOKS || sample.band().is_none()) {
             if sample.is_full() && sample.band().is_some_and(|band| band <= best) {
                 break;
             }
@@ -180,9 +210,12 @@ impl Core {
     }
 
     /// Takes note that a content of a file of `priority` came to RAM.
-    pub(crate) fn note_resident(&self, local: &Local, priority: Priority) {
+    pub(crate) fn note_resident(&self, local: &Local, priority: Priority, capacity: usize) {
         local.counters.resident.add(1);
         self.note_priority(priority);
+        if priority.is_locked() {
+            self.locked.fetch_add(capacity as i64, Relaxed);
+        }
     }
 
     /// Takes note that there is a file of `priority`, possibly in RAM.

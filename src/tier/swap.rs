@@ -11,6 +11,7 @@ use super::{
     ground::{Held, HeldBlock},
     heat,
     local::Local,
+    read::OnePiece,
     tree::{NoMemory, Tree, TreeMemory, rebuild},
     word::{Content, Word},
 };
@@ -20,6 +21,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::NodeId,
+    scorer::Band,
     segment::{ExtentRef, SegmentHold},
     sync::{AtomicU64, Ordering::*},
 };
@@ -45,8 +47,36 @@ impl Place {
 pub(crate) enum Loaded {
     /// A block: published, or private to the holder.
     Block(HeldBlock),
-    /// A copy on the heap, where RAM is full of better files: of one chunk at most.
-    Copy(Box<[u8]>),
+    /// A copy for the time of one call, where RAM is full of better files.
+    Copy(Scratch),
+}
+
+/// Bytes of one content for the time of one call. Large ones are charged, and go back to the system at once.
+pub(crate) enum Scratch {
+    Small(Vec<u8>),
+    Large(OnePiece),
+}
+
+/// What a thread may have on the heap beside the budget.
+const SMALL_BYTES: usize = 32 << 10;
+
+impl Scratch {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Scratch::Small(bytes) => bytes,
+            Scratch::Large(piece) => piece.bytes_mut(),
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Scratch::Small(bytes) => bytes,
+            Scratch::Large(piece) => piece.bytes(),
+        }
+    }
 }
 
 impl Deref for Loaded {
@@ -54,7 +84,7 @@ impl Deref for Loaded {
     fn deref(&self) -> &[u8] {
         match self {
             Loaded::Block(block) => block.bytes(),
-            Loaded::Copy(bytes) => bytes,
+            Loaded::Copy(scratch) => scratch,
         }
     }
 }
@@ -104,6 +134,15 @@ impl Drop for FreshBlock<'_> {
 }
 
 impl Core {
+    /// Zeroed bytes for the time of one call. If even that cannot be charged (everything is locked), it is had all the same:
+    /// a call that needs no RAM of the store must not fail for want of it.
+    pub(crate) fn scratch(&self, local: &Local, len: usize) -> Result<Scratch> {
+        if len <= SMALL_BYTES {
+            return Ok(Scratch::Small(vec![0; len]));
+        }
+        self.scratch_piece(local, len).map(Scratch::Large)
+    }
+
     /// The word at `place`, if there is one now.
     pub(crate) fn slot_at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<&'g AtomicU64> {
         let node = self.file(place.id)?;
@@ -126,9 +165,9 @@ impl Core {
         }
     }
 
-    /// Swaps out the content at `place` if its word is still `word`; returns the bytes that will be free, 0 if it was
+    /// Swaps out the content at `place` if its word is still `word` and its band at most `up_to`; returns the bytes that will be free, 0 if it was
     /// changed meanwhile. On an error the file stays in RAM.
-    pub(crate) fn swap_out(&self, local: &Local, place: Place, word: Word) -> Result<u64> {
+    pub(crate) fn swap_out(&self, local: &Local, place: Place, word: Word, up_to: Band) -> Result<u64> {
         let Content::Ram(block) = word.content() else { return Ok(0) };
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(0) };
@@ -137,6 +176,7 @@ impl Core {
         }
         if let Some(extent) = self.ground.take_extent(block) {
             if self.publish_disk(local, &guard, slot, word, extent) {
+                self.locked_left(place.id, word);
                 return Ok(self.ground.arena.capacity(block) as u64);
             }
             // SAFETY: taken out of the header above, so owned; readers of an older word may still look at it.
@@ -148,9 +188,13 @@ impl Core {
         drop(guard);
         let extent = self.store(local, held.bytes())?;
         let guard = local.pin();
-        if let Some(slot) = self.slot_at(place, &guard)
+        // It may have been given a better priority meanwhile.
+        let allowed = self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
+        if allowed
+            && let Some(slot) = self.slot_at(place, &guard)
             && self.publish_disk(local, &guard, slot, word, extent)
         {
+            self.locked_left(place.id, word);
             return Ok(self.ground.arena.capacity(block) as u64);
         }
         // SAFETY: the extent was never published.
@@ -205,7 +249,11 @@ impl Core {
             header.extent.store(hold.extent().bits(), Relaxed);
             if slot.is_some_and(|slot| exchange(slot, word, Word::ram(block).in_place_of(word))) {
                 local.counters.swaps_in.add(1);
-                self.note_resident(local, heat::priority(spot.node));
+                self.note_resident(
+                    local,
+                    heat::priority(spot.node),
+                    self.ground.arena.capacity(fresh.block()),
+                );
                 let block = fresh.into_block();
                 // SAFETY: published a moment ago, under the guard: the content's reference is there.
                 return Ok(Ok(unsafe { HeldBlock::share(local, block) }));
@@ -227,16 +275,16 @@ impl Core {
         priority: Priority,
     ) -> Result<Loaded> {
         match held {
-            Held::Nothing => Ok(Loaded::Copy(Box::default())),
+            Held::Nothing => Ok(Loaded::Copy(Scratch::Small(Vec::new()))),
             Held::Block(block) => Ok(Loaded::Block(block)),
             Held::Extent(hold) => match self.swap_in(local, at, chunk, word, hold, priority)? {
                 Ok(block) => Ok(Loaded::Block(block)),
                 Err(hold) => {
-                    let mut bytes = vec![0; hold.len()].into_boxed_slice();
+                    let mut scratch = self.scratch(local, hold.len())?;
                     self.ground
-                        .read_extent(&hold, &mut bytes)
+                        .read_extent(&hold, scratch.bytes_mut())
                         .map_err(|error| error.about(&Core::name_of(at)))?;
-                    Ok(Loaded::Copy(bytes))
+                    Ok(Loaded::Copy(scratch))
                 }
             },
         }

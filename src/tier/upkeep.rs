@@ -140,12 +140,12 @@ impl Core {
         };
         let Some(hold) = self.ground.segments.hold(extent) else { return Ok(()) };
         drop(guard);
-        let mut bytes = vec![0; hold.len()];
+        let mut scratch = self.scratch(local, hold.len())?;
         // What cannot be read stays where it is: whoever reads the file is told.
-        if self.ground.read_extent(&hold, &mut bytes).is_err() {
+        if self.ground.read_extent(&hold, scratch.bytes_mut()).is_err() {
             return Ok(());
         }
-        let moved = self.ground.segments.append_moved(OWNER, &bytes)?;
+        let moved = self.ground.segments.append_moved(OWNER, &scratch)?;
         let guard = local.pin();
         let done = self
             .slot_at(place, &guard)

@@ -132,7 +132,7 @@ impl Core {
     fn make_room_ahead(&self, local: &Local) {
         let batch = (self.config.memory_limit_bytes / 256).clamp(8 << 10, 1 << 20);
         while !self.is_closed() && self.headroom() < self.jobs.low_headroom {
-            if self.evict(local, batch, Band::Kept) == 0 {
+            if self.evict(local, batch, Band::Kept, u32::MAX) == 0 {
                 break;
             }
             self.collect(local);

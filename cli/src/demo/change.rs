@@ -96,7 +96,7 @@ impl Changer {
             for index in 0..made.pieces() {
                 let piece = made.piece(index, &mut self.piece);
                 hash.update(piece);
-                sink.write_all(piece).map_err(|error| Trouble(format!("store: {}: {error}", self.path)))?;
+                sink.write_all(piece).map_err(|error| Trouble(format!("store: {error}")))?;
             }
         } else {
             (0..made.pieces()).for_each(|index| hash.update(made.piece(index, &mut self.piece)));

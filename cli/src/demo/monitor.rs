@@ -2,12 +2,13 @@
 //!
 //! The kernel's figures come from `/proc/self/status`; where there is none they are absent, and the report says so.
 
+use super::read::QUIET;
 use memfs::MemFs;
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread::{self, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -52,8 +53,11 @@ pub(crate) struct Peaks {
 }
 
 impl Peaks {
-    fn sample(&mut self, fs: &MemFs) {
+    fn sample_footprint(&mut self, fs: &MemFs) {
         self.footprint_bytes = self.footprint_bytes.max(fs.stats().memory.current_usage);
+    }
+
+    fn sample_rss(&mut self) {
         if let Some(now) = rss()
             && self.rss.is_none_or(|before| before.total < now.total)
         {
@@ -68,8 +72,14 @@ pub(crate) fn watched<T>(fs: &MemFs, work: impl FnOnce() -> T) -> (T, Peaks) {
     let watch = || {
         let mut peaks = Peaks::default();
         // Relaxed: a late look costs one more interval at most, and the thread is woken when the work is done.
+        let mut next = Instant::now();
         while !over.load(Relaxed) {
-            peaks.sample(fs);
+            peaks.sample_rss();
+            let now = Instant::now();
+            if now >= next {
+                peaks.sample_footprint(fs);
+                next = Instant::now() + now.elapsed() * QUIET;
+            }
             thread::park_timeout(INTERVAL);
         }
         peaks
@@ -82,7 +92,7 @@ pub(crate) fn watched<T>(fs: &MemFs, work: impl FnOnce() -> T) -> (T, Peaks) {
         drop(stop);
         (done, watcher.and_then(|watcher| watcher.join().ok()).unwrap_or_default())
     });
-    peaks.sample(fs);
+    peaks.sample_rss();
     peaks.footprint_bytes = peaks.footprint_bytes.max(fs.stats().memory.peak_usage);
     (done, peaks)
 }

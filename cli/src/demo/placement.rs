@@ -38,8 +38,9 @@ impl Group {
         self.memory.plus(self.both).plus(self.disk)
     }
 
-    pub(crate) fn resident(&self) -> Sum {
-        self.memory.plus(self.both)
+    /// The part of the files that is in RAM, or has chunks there.
+    pub(crate) fn resident_part(&self) -> f64 {
+        self.memory.plus(self.both).files as f64 / self.all().files.max(1) as f64
     }
 
     fn plus(&self, other: &Group) -> Group {
@@ -56,6 +57,8 @@ impl Group {
 pub(crate) struct Placement {
     pub(crate) by_priority: [Group; LEVELS],
     pub(crate) by_size: [Group; SIZE_BOUNDS.len() + 1],
+    /// Contents in RAM; of a long file, its chunks there.
+    pub(crate) resident_bytes: u64,
 }
 
 impl Placement {
@@ -66,7 +69,8 @@ impl Placement {
 
 /// Asks the store about every file.
 pub(crate) fn placement(fs: &MemFs, table: &Table) -> Result<Placement, Trouble> {
-    let mut placement = Placement::default();
+    let resident_bytes = fs.stats().memory.total_size;
+    let mut placement = Placement { resident_bytes, ..Placement::default() };
     let mut path = String::new();
     for (id, file) in table.loaded() {
         let location = fs.metadata(table.path(id, &mut path))?.location();

@@ -19,9 +19,10 @@ fn wish(name: &str, len_bytes: u64) -> Priority {
         "rs" | "c" | "h" | "cc" | "cpp" | "hpp" | "py" | "go" | "js" | "ts" | "pl" | "sh" | "java" => {
             Priority::HIGH
         }
-        "html" | "htm" | "svg" | "css" | "woff2" | "png" | "gz" | "xz" | "zip" | "pdf" | "mo" => {
+        "so" | "a" | "o" | "ko" | "rlib" | "rmeta" | "pyc" | "jar" | "gz" | "xz" | "zst" | "zip" => {
             Priority::LOW
         }
+        _ if name.contains(".so.") => Priority::LOW,
         _ => Priority::NORMAL,
     }
 }
@@ -29,7 +30,7 @@ fn wish(name: &str, len_bytes: u64) -> Priority {
 /// What the report calls the files of a priority.
 pub(crate) fn kind(level: u8) -> &'static str {
     match level {
-        1 => "low: pages, archives",
+        1 => "low: binaries, archives",
         7 => "high: source code",
         9 => "locked: settings, notes",
         _ => "normal: all else",
@@ -54,4 +55,48 @@ pub(crate) fn assign(fs: &MemFs, table: &Table, limit_bytes: u64) -> Result<(), 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_names() {
+        for (name, len_bytes, priority) in [
+            ("lib.rs", 10, Priority::HIGH),
+            ("Cargo.toml", 10, Priority::LOCKED),
+            ("huge.json", LOCKED_MAX_BYTES + 1, Priority::NORMAL),
+            ("libc.so.6", 10, Priority::LOW),
+            ("libm.a", 10, Priority::LOW),
+            ("index.html", 10, Priority::NORMAL),
+            ("rs", 10, Priority::NORMAL),
+            ("", 0, Priority::NORMAL),
+        ] {
+            assert_eq!(wish(name, len_bytes), priority, "{name}");
+        }
+    }
+
+    #[test]
+    fn kinds_fit_their_column() {
+        for level in 0..=10 {
+            assert!(format!("{level} {}", kind(level)).len() <= crate::demo::report::LABEL_WIDTH, "{level}");
+        }
+    }
+
+    #[test]
+    fn locked_files_leave_room_under_the_limit() {
+        let fs = MemFs::builder().memory_limit_bytes(16 << 20).build().expect("a store");
+        let mut table = Table::new(std::path::Path::new("/"));
+        for index in 0..10 {
+            let id = table.add_file(crate::demo::table::ROOT, &format!("{index}.toml"), 1000).expect("room");
+            fs.write(format!("/{index}.toml"), [0; 1000]).expect("a write");
+            table.file(id).set_contents(1000, 0);
+        }
+        assign(&fs, &table, 8 * 3000).expect("known files");
+        let of = |level: Priority| table.loaded().filter(|(_, file)| file.priority() == level.get()).count();
+        assert_eq!((of(Priority::LOCKED), of(Priority::HIGH)), (3, 7));
+        assert_eq!(fs.priority("/0.toml").expect("a file"), Priority::LOCKED);
+        assert_eq!(fs.priority("/9.toml").expect("a file"), Priority::HIGH);
+    }
 }

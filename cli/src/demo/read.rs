@@ -28,6 +28,9 @@ const COPY_MAX_BYTES: u64 = 256 << 10;
 /// Points of the hit rate's curve at most, and the time between two at least.
 const POINTS_MAX: u32 = 240;
 const POINT_MIN: Duration = Duration::from_millis(25);
+/// Asking the store for its figures may cost it a look at every file: the time until the next question is at least so
+/// many times what the last one took.
+pub(crate) const QUIET: u32 = 25;
 
 /// What the store had counted at an instant.
 #[derive(Clone, Copy)]
@@ -116,14 +119,19 @@ fn point(fs: &MemFs, started: Instant) -> Point {
 
 /// Notes the hit rate's curve until the time is over.
 fn watch(fs: &MemFs, started: Instant, duration: Duration, progress: &ProgressBar) -> Vec<Point> {
-    let step = (duration / POINTS_MAX).max(POINT_MIN);
-    let mut points = vec![point(fs, started)];
-    while let Some(left) = duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
-        thread::sleep(left.min(step));
+    let least = (duration / POINTS_MAX).max(POINT_MIN);
+    let mut points = Vec::new();
+    loop {
+        let asked = Instant::now();
         points.push(point(fs, started));
+        let step = least.max(asked.elapsed() * QUIET);
+        let left = duration.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return points;
+        }
+        thread::sleep(left.min(step));
         progress.set_position(started.elapsed().min(duration).as_millis() as u64);
     }
-    points
 }
 
 struct Reader<'a> {
@@ -191,7 +199,7 @@ impl<'a> Reader<'a> {
         } else {
             match (dice >> 8) % 10 {
                 0 if len_bytes <= COPY_MAX_BYTES => self.fs.read(path).map(|bytes| touch(&bytes)),
-                0 | 1 => self.fs.get(path).map(|bytes| touch(&bytes)),
+                0 | 1 => self.fs.get(path).map(|bytes| bytes.chunks().map(touch).sum()),
                 2 => self.fs.read_bytes(path).map(|bytes| touch(&bytes)),
                 _ => self.fs.read_with(path, touch),
             }

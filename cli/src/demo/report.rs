@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 const WIDTH: usize = 80;
+/// What the tables have for the names of their lines.
+pub(crate) const LABEL_WIDTH: usize = 25;
 /// What the process may grow by beyond the limit: the contract's 2 % and 16 MiB.
 const BEYOND_PART: u64 = 50;
 const BEYOND_BYTES: u64 = 16 << 20;
@@ -120,6 +122,7 @@ fn json_reads(run: &Run) -> Value {
         "read_p99_ns": latency.quantile_ns(0.99),
         "read_p999_ns": latency.quantile_ns(0.999),
         "read_max_ns": latency.max_ns(),
+        "resident_bytes": run.placement.resident_bytes,
         "by_priority": by_priority.collect::<Vec<_>>(),
         "by_size": by_size.collect::<Vec<_>>(),
     })
@@ -317,12 +320,14 @@ fn places(run: &Run, out: &mut String) {
         }
     }
     places_row("all", &run.placement.total(), out);
+    let (resident, all) = (run.placement.resident_bytes, run.placement.total().all().bytes);
+    line!(out, "  {} of {} of contents were in RAM.", show(resident), show(all));
 }
 
 fn places_head(what: &str, out: &mut String) {
     line!(
         out,
-        "  {what:<25} {:>8} {:>9} {:>8} {:>8} {:>8} {:>6}",
+        "  {what:<LABEL_WIDTH$} {:>8} {:>9} {:>8} {:>8} {:>8} {:>6}",
         "files",
         "bytes",
         "RAM only",
@@ -334,16 +339,15 @@ fn places_head(what: &str, out: &mut String) {
 
 fn places_row(label: &str, group: &Group, out: &mut String) {
     let all = group.all();
-    let part = group.resident().bytes as f64 / all.bytes.max(1) as f64;
     line!(
         out,
-        "  {label:<25} {:>8} {:>9} {:>8} {:>8} {:>8} {}",
+        "  {label:<LABEL_WIDTH$} {:>8} {:>9} {:>8} {:>8} {:>8} {}",
         short(all.files),
         show(all.bytes),
         short(group.memory.files),
         short(group.both.files),
         short(group.disk.files),
-        chart::bar(part, 6)
+        chart::bar(group.resident_part(), 6)
     );
 }
 

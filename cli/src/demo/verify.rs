@@ -161,15 +161,15 @@ impl Checker {
         }
         Ok(match way % 6 {
             0 => fs.read_with(path, whole)?,
-            1 => whole(&fs.get(path)?),
-            2 => whole(&fs.read_bytes(path)?),
-            3 if len_bytes <= COPY_MAX_BYTES => whole(&fs.read(path)?),
-            3 => {
+            1 if len_bytes <= COPY_MAX_BYTES => whole(&fs.get(path)?),
+            1 => {
                 let mut hash = Digest::default();
                 fs.get(path)?.chunks().for_each(|chunk| hash.update(chunk));
                 (hash.len_bytes(), hash.finish())
             }
-            4 => self.streamed(fs)?,
+            2 => whole(&fs.read_bytes(path)?),
+            3 if len_bytes <= COPY_MAX_BYTES => whole(&fs.read(path)?),
+            3 | 4 => self.streamed(fs)?,
             _ => self.by_offset(fs)?,
         })
     }

@@ -68,15 +68,16 @@ fn everything_at_once_leaves_a_sound_structure() {
                 2 => drop(worker.create(one, Kind::Directory, dice.roll(2) == 0)),
                 3 => drop(worker.remove_file(one)),
                 4 => drop(worker.remove_dir(one)),
-                5 | 6 => drop(worker.rename(one, two)),
-                7 => drop(worker.lookup(one)),
+                // Not to a greater depth, which could go on for ever.
+                5 | 6 if two.len() <= one.len() => drop(worker.rename(one, two)),
+                6 | 7 => drop(worker.lookup(one)),
                 _ => worker.with(|index, cx| {
                     if let Ok(bound) = index.lookup(one, cx.guard) {
                         if bound.is_dir() {
                             index.children(&bound, cx.guard);
                         }
                         if let Some(text) = index.path_of(bound.id, cx.guard) {
-                            assert!(text.starts_with('/') && text.len() <= 16, "{text}");
+                            assert!(text.starts_with('/') && text.len() <= 6, "{text}");
                         }
                     }
                 }),

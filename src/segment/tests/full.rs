@@ -1,7 +1,7 @@
 //! Limits, full disks and failing ones: errors come back, and nothing else breaks.
 
 use super::store::{Store, TestDisk, slice};
-use crate::{Error, sync::Ordering, sync::thread};
+use crate::{Error, sync::thread};
 use std::os::unix::fs::MetadataExt;
 
 const CHUNK: usize = 4096;
@@ -127,30 +127,26 @@ fn any_one_call_may_fail() {
 }
 
 #[test]
-fn no_thread_is_refused_while_there_is_room() {
-    let store = Store::new(TestDisk::new(), 16 << 10, CHUNK, Some(16 * (16 << 10)));
-    let refused = crate::sync::AtomicU64::new(0);
-    thread::scope(|scope| {
-        for thread in 0..4u64 {
-            let (store, refused) = (&store, &refused);
-            scope.spawn(move || {
-                let mut kept = std::collections::VecDeque::new();
-                for round in 0..1500 {
-                    match store.append(thread, 500 + (round * 37) % 3000) {
-                        Ok(extent) => kept.push_back(extent),
-                        Err(_) => _ = refused.fetch_add(1, Ordering::SeqCst),
-                    }
-                    if kept.len() > 4 {
-                        store.kill(kept.pop_front().unwrap());
-                    }
-                }
-                for extent in kept {
-                    store.assert_holds(thread, extent);
-                    store.kill(extent);
-                }
-            });
+fn no_thread_is_refused_while_another_brings_the_last_segment() {
+    const THREADS: u64 = 3;
+    for round in 0..100 {
+        let store = Store::new(TestDisk::new(), 16 << 10, 12 << 10, Some(2 * (16 << 10)));
+        // The first segment is nearly full; the other one takes what all threads have.
+        for owner in 0..3 {
+            store.append(owner, CHUNK).unwrap();
         }
-    });
-    assert_eq!(refused.into_inner(), 0);
-    store.segments.validate(Some(0));
+        let start = std::sync::Barrier::new(THREADS as usize);
+        thread::scope(|scope| {
+            for owner in 10..10 + THREADS {
+                let (store, start) = (&store, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    match store.append(owner, CHUNK - 100) {
+                        Ok(extent) => store.assert_holds(owner, extent),
+                        Err(error) => panic!("refused in round {round}: {error}"),
+                    }
+                });
+            }
+        });
+    }
 }

@@ -183,3 +183,22 @@ fn a_store_at_its_limit_is_compacted_out_of_every_corner() {
         store.segments.validate(Some(Store::live_bytes(words.values().map(|e| store.segments.len(*e)))));
     }
 }
+
+#[test]
+fn shrinking_gives_back_all_that_nothing_lives_on() {
+    let store = Store::new(TestDisk::new(), SEGMENT, CHUNK, Some(8 * SEGMENT));
+    let mut extents: Vec<_> = (0..15).map(|owner| store.append(owner, CHUNK).unwrap()).collect();
+    let kept = extents.remove(0);
+    for extent in extents {
+        store.kill(extent);
+    }
+    store.segments.shrink();
+    assert_eq!(store.segments.stats().preallocated_bytes, SEGMENT);
+    store.assert_holds(0, kept);
+    store.segments.validate(Some(Store::live_bytes([CHUNK])));
+    store.kill(kept);
+    store.segments.shrink();
+    assert_eq!(store.segments.stats().preallocated_bytes, 0);
+    let again = store.append(1, CHUNK).unwrap();
+    store.assert_holds(1, again);
+}

@@ -113,16 +113,6 @@ impl DiskFile for TestFile {
         self.plan.call()?;
         self.real.map(len_bytes)
     }
-
-    fn sync(&self) -> io::Result<()> {
-        self.plan.call()?;
-        self.real.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.plan.call()?;
-        self.real.len()
-    }
 }
 
 impl Drop for TestFile {
