@@ -83,7 +83,29 @@ pub(crate) fn dies(address: usize) {
     });
 }
 
-/// A thread is about to pin. Pins order each other (SeqCst), which loom honours, but since each is an access to a word of
+/// Bytes at `address`, inside of a piece of memory, are written: who reads them must have it from the writer.
+#[track_caller]
+pub(crate) fn written(address: usize) {
+    let canary = Canary { alive: Cell::new(true), cell: loom::cell::UnsafeCell::new(()) };
+    canary.cell.with_mut(|_| ());
+    CANARIES.with(|canaries| canaries.borrow_mut().insert(address, canary));
+}
+
+/// The first `len` bytes at `address` are read.
+#[track_caller]
+pub(crate) fn touch_bytes(address: usize, len: usize) {
+    (address..address + len.max(1)).for_each(touch);
+}
+
+/// What was written inside of the `len` bytes at `address` is of no account any more.
+pub(crate) fn forget(address: usize, len: usize) {
+    CANARIES.with(|canaries| {
+        let mut canaries = canaries.borrow_mut();
+        (address + 1..address + len).for_each(|at| _ = canaries.remove(&at));
+    });
+}
+
+/// A thread has pinned. Pins order each other (SeqCst), which loom honours, but since each is an access to a word of
 /// its own, loom would try them in one order only, and in that order the later one sees what the earlier did before.
 pub(crate) fn pins() {
     if let Some(pins) = PINS.with_borrow(Clone::clone) {
@@ -93,8 +115,9 @@ pub(crate) fn pins() {
 
 /// A guard of the calling thread's.
 pub(crate) fn pinned(handle: &crate::epoch::Handle) -> crate::epoch::Guard {
+    let guard = handle.pin();
     pins();
-    handle.pin()
+    guard
 }
 
 /// How many pieces of memory are somebody's.

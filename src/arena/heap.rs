@@ -124,7 +124,11 @@ impl Arena {
     #[inline]
     unsafe fn put_slot(&self, class: usize, slot: usize) {
         #[cfg(memfs_loom)]
-        crate::model::dies(self.shapes[class].address(slot).addr());
+        {
+            let address = self.shapes[class].address(slot).addr();
+            crate::model::forget(address, self.shapes[class].slot_bytes());
+            crate::model::dies(address);
+        }
         self.classes[class].slab.give(Claim::one(slot));
     }
 
@@ -159,7 +163,7 @@ impl Arena {
         let shape = self.shape(b);
         debug_assert!(shape.len(b) <= shape.slot_bytes());
         #[cfg(memfs_loom)]
-        crate::model::touch(shape.address(shape.slot(b)).addr());
+        crate::model::touch_bytes(shape.address(shape.slot(b)).addr(), shape.len(b));
         // SAFETY: the slot is in its class's region (`alloc` made `b`), the length at most the slot's (`pack`); alive and
         // unwritten (caller).
         unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }

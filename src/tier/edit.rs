@@ -563,7 +563,10 @@ impl Core {
         // SAFETY: in bounds (checked by `slack_mut`); nobody reads beyond the published length, and nobody else writes there:
         // this thread claimed it (invariant 3). The caller is pinned since it loaded the block.
         unsafe {
-            arena.slack_mut(block, len, data.len()).copy_from_nonoverlapping(data.as_ptr(), data.len());
+            let slack = arena.slack_mut(block, len, data.len());
+            #[cfg(memfs_loom)]
+            crate::model::written(slack.addr());
+            slack.copy_from_nonoverlapping(data.as_ptr(), data.len());
         }
         Some(arena.with_len(block, new_len))
     }
