@@ -50,7 +50,9 @@ fuzz_target!(|raw: &str| {
         }
         Err(Error::IsADirectory { .. }) => assert!(text == "/" || raw.ends_with(['/', '\\', '.'])),
         // A middle component may be too long, or lead above the root, and be taken back by `..` later.
-        Err(Error::InvalidPath { .. }) => assert!(raw.contains("..") || raw.len() > 255, "{raw:?} was refused"),
+        Err(Error::InvalidPath { .. }) => {
+            assert!(raw.contains("..") || raw.len() > 255, "{raw:?} was refused")
+        }
         Err(error) => panic!("{raw:?}: {error}"),
     }
     assert_eq!(fs.read_dir("/").expect("the root").count(), 0);

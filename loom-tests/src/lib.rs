@@ -30,7 +30,8 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        let preemptions = std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+        let preemptions =
+            std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
         let seconds = std::env::var("MEMFS_LOOM_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
         Self { preemptions, seconds }
     }

@@ -72,9 +72,8 @@ fn withdrawals_of_a_stale_summary_do_not_hide_what_is_put_meanwhile() {
 
 #[test]
 fn broken_withdrawal_that_does_not_look_again_loses_a_member() {
-    let mutation = || {
-        Mutation::at(BITMAP, "if self.word(above - 1, index).load(Ordering::Acquire) != 0", Kind::Sees(0))
-    };
+    let mutation =
+        || Mutation::at(BITMAP, "if self.word(above - 1, index).load(Ordering::Acquire) != 0", Kind::Sees(0));
     breaks(mutation, LOST, withdrawal_meets_announcement);
 }
 
@@ -169,8 +168,7 @@ fn a_whole_span_is_claimed_whole_or_not_at_all() {
 
 #[test]
 fn broken_whole_claim_in_two_steps_takes_what_another_has() {
-    let mutation =
-        || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Torn);
+    let mutation = || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Torn);
     breaks(mutation, &["is lost", "left == right"], whole_span_against_single_slots);
 }
 
@@ -410,7 +408,8 @@ fn broken_free_at_once_is_seen_by_who_takes_a_reference() {
 
 #[test]
 fn broken_release_without_its_ordering_frees_under_a_reader() {
-    let mutation = || Mutation::at("src/arena/heap.rs", "refs.fetch_sub(1, Ordering::Release)", Kind::Relaxed);
+    let mutation =
+        || Mutation::at("src/arena/heap.rs", "refs.fetch_sub(1, Ordering::Release)", Kind::Relaxed);
     breaks(mutation, RACE, last_reference_frees);
 }
 

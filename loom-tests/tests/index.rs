@@ -145,9 +145,8 @@ fn broken_removal_that_frees_at_once_is_seen_by_a_reader() {
 
 #[test]
 fn broken_insertion_published_relaxed_shows_a_dentry_unfilled() {
-    let mutation = || {
-        Mutation::at(TABLE, "self.previous.next.compare_exchange(self.current, next", Kind::Relaxed)
-    };
+    let mutation =
+        || Mutation::at(TABLE, "self.previous.next.compare_exchange(self.current, next", Kind::Relaxed);
     breaks(mutation, &["Causality violation", "used after", "panicked"], || {
         fn read(names: &Names) {
             with(names, |user| _ = user.walk("/a"));
@@ -288,9 +287,8 @@ fn broken_rename_that_changes_one_name_before_it_is_decided_is_seen() {
     let mutation = || Mutation::at(MCAS, "let empty = descriptor.closing()", Kind::Relaxed);
     let _ = mutation;
     // The status is what both names are read by: read as undecided, the old name outlives the change.
-    let mutation = || {
-        Mutation::at("src/index/descriptor.rs", "match self.status.load(Ordering::SeqCst)", Kind::Sees(0))
-    };
+    let mutation =
+        || Mutation::at("src/index/descriptor.rs", "match self.status.load(Ordering::SeqCst)", Kind::Sees(0));
     breaks(mutation, &["half done", "panicked", "exceeded"], renamed_and_looked_up);
 }
 
@@ -311,7 +309,8 @@ fn two_renames_of_one_file_leave_it_one_name() {
     model(one_file, [to_b, to_c], |names, done| {
         assert_eq!(done.iter().filter(|done| **done).count(), 1, "a file has one name to lose");
         let found = with(&names, |user| (user.read("/b"), user.read("/c")));
-        let expected = if done[0] { (Ok(1), Err(Refusal::NotFound)) } else { (Err(Refusal::NotFound), Ok(1)) };
+        let expected =
+            if done[0] { (Ok(1), Err(Refusal::NotFound)) } else { (Err(Refusal::NotFound), Ok(1)) };
         assert_eq!(found, expected);
         over(names);
     });

@@ -21,11 +21,15 @@ fn halve(counts: &Counts) {
 }
 
 fn counted_and_aged() {
-    model(|| counted(4), [record, halve], |counts, _| {
-        let estimate = counts.user().estimate(1);
-        // Before the halving, or after, or lost to it.
-        assert!((2..=3).contains(&estimate), "{estimate} is no count of 4 and 1, halved");
-    });
+    model(
+        || counted(4),
+        [record, halve],
+        |counts, _| {
+            let estimate = counts.user().estimate(1);
+            // Before the halving, or after, or lost to it.
+            assert!((2..=3).contains(&estimate), "{estimate} is no count of 4 and 1, halved");
+        },
+    );
 }
 
 #[test]
@@ -38,9 +42,13 @@ fn two_pay_for_one_halving() {
     fn pay_half(counts: &Counts) {
         counts.user().pay(20);
     }
-    model(|| counted(8), [pay_half, pay_half], |counts, _| {
-        assert_eq!(counts.user().estimate(1), 4, "halved once, by whoever paid last");
-    });
+    model(
+        || counted(8),
+        [pay_half, pay_half],
+        |counts, _| {
+            assert_eq!(counts.user().estimate(1), 4, "halved once, by whoever paid last");
+        },
+    );
 }
 
 #[test]
@@ -64,18 +72,26 @@ fn broken_payment_that_is_not_taken_off_is_used_twice() {
         fn pay_nothing(counts: &Counts) {
             counts.user().pay(0);
         }
-        model(|| counted(8), [pay, pay_nothing], |counts, _| {
-            assert_eq!(counts.user().estimate(1), 4, "halved once, by whoever paid last");
-        });
+        model(
+            || counted(8),
+            [pay, pay_nothing],
+            |counts, _| {
+                assert_eq!(counts.user().estimate(1), 4, "halved once, by whoever paid last");
+            },
+        );
     });
 }
 
 #[test]
 fn two_increments_count_at_least_one() {
-    model(|| counted(4), [record, record], |counts, _| {
-        let estimate = counts.user().estimate(1);
-        assert!((5..=6).contains(&estimate), "{estimate}");
-    });
+    model(
+        || counted(4),
+        [record, record],
+        |counts, _| {
+            let estimate = counts.user().estimate(1);
+            assert!((5..=6).contains(&estimate), "{estimate}");
+        },
+    );
 }
 
 #[test]
@@ -84,12 +100,16 @@ fn a_counter_that_is_nearly_full_does_not_spill() {
 }
 
 fn counted_while_growing(grow: fn(&Counts)) {
-    model(|| counted(4), [record, grow], |counts, _| {
-        let estimate = counts.user().estimate(1);
-        assert!((4..=5).contains(&estimate), "growing keeps what was counted: {estimate}");
-        drop(counts);
-        assert_eq!(memfs::model::living(), 0, "a table is lost");
-    });
+    model(
+        || counted(4),
+        [record, grow],
+        |counts, _| {
+            let estimate = counts.user().estimate(1);
+            assert!((4..=5).contains(&estimate), "growing keeps what was counted: {estimate}");
+            drop(counts);
+            assert_eq!(memfs::model::living(), 0, "a table is lost");
+        },
+    );
 }
 
 #[test]
@@ -106,11 +126,15 @@ fn two_grow_at_once() {
     fn grow(counts: &Counts) {
         counts.user().grow();
     }
-    model(|| counted(4), [grow, grow], |counts, _| {
-        assert_eq!(counts.user().estimate(1), 4);
-        drop(counts);
-        assert_eq!(memfs::model::living(), 0, "a table is lost");
-    });
+    model(
+        || counted(4),
+        [grow, grow],
+        |counts, _| {
+            assert_eq!(counts.user().estimate(1), 4);
+            drop(counts);
+            assert_eq!(memfs::model::living(), 0, "a table is lost");
+        },
+    );
 }
 
 #[test]

@@ -74,8 +74,7 @@ fn records_reserved_at_once_do_not_overlap() {
 
 #[test]
 fn broken_reservation_in_two_steps_overlaps() {
-    let mutation =
-        || Mutation::at(STATE, "match self.0.compare_exchange_weak(from.0, to", Kind::Torn);
+    let mutation = || Mutation::at(STATE, "match self.0.compare_exchange_weak(from.0, to", Kind::Torn);
     breaks(mutation, &["Causality violation", "left == right", "space had by two"], || {
         fn append(seg: &Seg) {
             let unit = seg.space.append(9).expect("room for both");
@@ -142,7 +141,8 @@ fn broken_seal_without_acquire_recycles_what_is_still_written() {
 
 #[test]
 fn broken_reopening_without_release_is_written_while_it_is_cleared() {
-    let mutation = || Mutation::at(STATE, "self.0.store(u64::from(FIRST_UNIT), Ordering::Release)", Kind::Relaxed);
+    let mutation =
+        || Mutation::at(STATE, "self.0.store(u64::from(FIRST_UNIT), Ordering::Release)", Kind::Relaxed);
     breaks(mutation, RACE, || {
         fn sealed() -> Seg {
             let seg = one_record();
@@ -264,9 +264,7 @@ fn who_keeps_a_record_keeps_its_bytes() {
 
 #[test]
 fn broken_hold_that_is_not_counted_reads_what_was_written_over_it() {
-    let mutation = || {
-        Mutation::at(STATE, "match self.0.compare_exchange_weak(from.0, to", Kind::Skipped)
-    };
+    let mutation = || Mutation::at(STATE, "match self.0.compare_exchange_weak(from.0, to", Kind::Skipped);
     let _ = mutation;
     fails(&["Causality violation", "the space was used again", "released more", "panicked"], || {
         memfs::model::broken(

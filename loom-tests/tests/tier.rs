@@ -159,8 +159,9 @@ fn broken_retirement_at_once_is_seen_by_a_reader() {
 
 #[test]
 fn broken_exchange_in_two_steps_loses_a_write() {
-    let mutation =
-        || Mutation::at("src/tier/core.rs", "word.compare_exchange(from.bits(), to.bits(), AcqRel", Kind::Torn);
+    let mutation = || {
+        Mutation::at("src/tier/core.rs", "word.compare_exchange(from.bits(), to.bits(), AcqRel", Kind::Torn)
+    };
     breaks(mutation, &["a write is lost", "memory was lost", "twice", "used after", "Causality"], || {
         model(in_ram, [write_two, swap_out], |files, reads| over(files, reads, &[], &[TWO]));
     });
@@ -168,8 +169,13 @@ fn broken_exchange_in_two_steps_loses_a_write() {
 
 #[test]
 fn broken_swap_out_that_leaves_the_extent_in_the_header_kills_it_twice() {
-    let mutation =
-        || Mutation::at("src/tier/ground.rs", "match self.arena.header(block).extent.swap(0, AcqRel)", Kind::Torn);
+    let mutation = || {
+        Mutation::at(
+            "src/tier/ground.rs",
+            "match self.arena.header(block).extent.swap(0, AcqRel)",
+            Kind::Torn,
+        )
+    };
     breaks(mutation, &["twice", "released more", "panicked"], || {
         model(in_both, [write_two, swap_out], |files, reads| over(files, reads, &[], &[TWO]));
     });
@@ -263,7 +269,10 @@ fn broken_claim_of_slack_in_two_steps_is_written_by_two() {
         model(in_ram, [append_five, append_six], |files, _| {
             let all = with(&files, |user| user.read_all("/a").expect("a file"));
             let (first, second) = (&all[40..48], &all[48..]);
-            assert!(first == [5; 8] && second == [6; 8] || first == [6; 8] && second == [5; 8], "written by two");
+            assert!(
+                first == [5; 8] && second == [6; 8] || first == [6; 8] && second == [5; 8],
+                "written by two"
+            );
             files.finish();
         });
     });
@@ -297,7 +306,11 @@ fn append_in_place_and_read() {
 #[test]
 fn broken_exchange_published_relaxed_shows_bytes_unwritten() {
     let mutation = || {
-        Mutation::at("src/tier/core.rs", "word.compare_exchange(from.bits(), to.bits(), AcqRel", Kind::Relaxed)
+        Mutation::at(
+            "src/tier/core.rs",
+            "word.compare_exchange(from.bits(), to.bits(), AcqRel",
+            Kind::Relaxed,
+        )
     };
     breaks(mutation, RACE, append_and_read);
 }
