@@ -66,30 +66,33 @@ impl Drop for DirLock {
     }
 }
 
+/// How often a directory's parent may be found missing, while other instances come and go, before that is believed.
+const TRIES: u32 = 64;
+
 /// `create_dir_all` that remembers what it made.
 fn make_all(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    make_within(dir, made, &mut { TRIES })
+}
+
+fn make_within(dir: &Path, made: &mut Vec<PathBuf>, tries: &mut u32) -> io::Result<()> {
     match fs::create_dir(dir) {
         Ok(()) => {
             made.insert(0, dir.to_path_buf());
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-                return Err(error);
-            };
-            // Some file systems say so of a name that nobody can make in a directory that is there (/proc).
-            if parent.is_dir() {
-                return Err(error);
-            }
-            make_all(parent, made)?;
-            make_all(dir, made)
+        // Some file systems say so, too, of a name that nobody can make in a directory that is there (/proc).
+        Err(error) if error.kind() == io::ErrorKind::NotFound && *tries > 0 => {
+            *tries -= 1;
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
+            make_within(parent, made, tries)?;
+            make_within(dir, made, tries)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(dir) {
             Ok(found) if found.is_dir() => Ok(()),
             Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
             // Removed in between, by an instance that ended.
             Err(gone) if gone.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(dir).is_err() => {
-                make_all(dir, made)
+                make_within(dir, made, tries)
             }
             Err(error) => Err(error),
         },
