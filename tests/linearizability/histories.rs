@@ -135,7 +135,8 @@ fn run(builder: Builder, race: &Race) -> usize {
                 scope.spawn(move || {
                     let _guard = failed.guard();
                     for round in 0..race.rounds {
-                        let mut rng = Rng::new(race.seed ^ ((round as u64) << 20) ^ ((thread as u64) << 50));
+                        let mut rng =
+                            Rng::varied(race.seed ^ ((round as u64) << 20) ^ ((thread as u64) << 50));
                         if thread == 0 {
                             // A rename makes no parents.
                             fs.create_dir(format!("/{round}")).unwrap();
@@ -193,7 +194,7 @@ fn meet(arrived: &AtomicUsize, threads: usize, failed: &Alarm) {
 }
 
 fn keep_evicting(fs: &MemFs, over: &Alarm) {
-    let mut rng = Rng::new(1);
+    let mut rng = Rng::varied(1);
     while !over.is_raised() {
         fs.gc(rng.below(4) as f64 / 10.0).unwrap();
         for _ in 0..4 {

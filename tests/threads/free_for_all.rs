@@ -116,7 +116,7 @@ fn run(builder: Builder, ops_each: usize) {
         for writer in 0..WRITERS {
             scope.spawn(move || {
                 let _guard = alarm.guard();
-                let mut rng = Rng::new(writer as u64);
+                let mut rng = Rng::varied(writer as u64);
                 for _ in 0..ops_each {
                     if alarm.is_raised() {
                         return;
@@ -133,7 +133,7 @@ fn run(builder: Builder, ops_each: usize) {
             .map(|reader| {
                 scope.spawn(move || {
                     let _guard = alarm.guard();
-                    let mut rng = Rng::new(100 + reader);
+                    let mut rng = Rng::varied(100 + reader);
                     let mut verified = 0;
                     while writing.load(SeqCst) > 0 && !alarm.is_raised() {
                         verified += usize::from(read(fs, &mut rng));

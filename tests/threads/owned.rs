@@ -118,7 +118,7 @@ impl Writer<'_> {
 }
 
 fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, alarm: &Alarm) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     let mut writers: Vec<Writer> =
         files.iter().map(|file| Writer { fs, file, at: None, runs: Vec::new(), version: 0 }).collect();
     for _ in 0..plan.ops_each {
@@ -138,7 +138,7 @@ fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, alarm: &Alarm) {
 }
 
 fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool) -> u64 {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     let mut latest = vec![0; files.len()];
     let mut verified = 0;
     while !over() {
@@ -171,7 +171,7 @@ fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> 
 }
 
 fn disturb(fs: &MemFs, files: &[Owned], seed: u64, over: &dyn Fn() -> bool) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     while !over() {
         let name = &files[rng.below(files.len() as u64) as usize].names[rng.below(2) as usize];
         match rng.below(6) {
