@@ -96,13 +96,14 @@ fn read(fs: &MemFs, rng: &mut Rng) -> bool {
         path = path.replace("/come", "/gone");
     }
     // The last ways read ranges: here everything is read whole.
-    match ways::read(fs, &path, rng.below(7), 0, 4000) {
+    let way = rng.below(7);
+    match ways::read(fs, &path, way, 0, 4000) {
         Ok(found) => {
             verify(&found.bytes);
             true
         }
         Err(error) => {
-            assert!(expected(&error), "{path}: {error}");
+            assert!(expected(&error), "way {way}, {path}: {error}");
             false
         }
     }
