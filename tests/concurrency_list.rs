@@ -23,7 +23,7 @@ fn stable_file(i: u64) -> String {
 }
 
 fn churn(fs: &MemFs, seed: u64, listing: &AtomicUsize, alarm: &Alarm) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     let dirs = ["/d", "/d/sub", "/d/sub/deep"];
     while listing.load(SeqCst) > 0 && !alarm.is_raised() {
         let i = rng.below(25);

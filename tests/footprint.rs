@@ -76,7 +76,7 @@ fn work(fs: &MemFs, text: &[u8], number: usize, plan: Phase, thread: u64, over: 
     let name = |file: u64| format!("/{}/{}/{file}", plan.dir, file % 10);
     // Lengths scatter a little, so that no size class fits exactly.
     let len = |file: u64| plan.len - (file as usize * 7) % (plan.len / 10 + 1);
-    let mut rng = Rng::new(number as u64 * 100 + thread);
+    let mut rng = Rng::varied(number as u64 * 100 + thread);
     for file in (thread..plan.files).step_by(THREADS as usize) {
         if over.is_raised() {
             return;

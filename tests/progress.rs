@@ -25,7 +25,7 @@ const FILES: u64 = 40;
 /// Overwrites, creates, removes, renames, reads: ten times the limit in bytes. Changes of names are a part, not the most of
 /// it: what they retire stays in RAM for as long as anybody stands still, as documented.
 fn work(fs: &MemFs, thread: u64, alarm: &Alarm, deadline: Instant) {
-    let mut rng = Rng::new(thread);
+    let mut rng = Rng::varied(thread);
     let mut written = 0;
     let mut expected: Vec<Option<u64>> = vec![None; FILES as usize];
     while written < 10 * LIMIT / WORKERS as u64 {

@@ -9,6 +9,12 @@ impl Rng {
         Self(seed)
     }
 
+    /// For tests with threads: `seed` as it is, or another with each value of `MEMFS_TEST_SEED`, for long runs.
+    pub(crate) fn varied(seed: u64) -> Self {
+        let variation = std::env::var("MEMFS_TEST_SEED").map_or(0, |text| text.parse().expect("a number"));
+        Self(seed ^ Self(variation).next().wrapping_mul(u64::from(variation != 0)))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -1,6 +1,7 @@
 //! Stores of different shapes, so that one test covers every way its bytes can lie.
 
 use memfs::{Builder, MemFs};
+use std::time::Duration;
 
 /// A limit so low that a few files do not fit, in chunks so short that most files have several.
 pub(crate) fn tiny() -> Builder {
@@ -31,10 +32,45 @@ pub(crate) fn on_each(test: impl Fn(&MemFs)) {
     }
 }
 
-/// Panics if the store's structures disagree. Nobody else may be using the store.
+/// Panics if the store's structures disagree. Nobody else may be using the store, or hold anything of it.
 pub(crate) fn validate(fs: &MemFs) {
+    settle(fs);
     #[cfg(any(debug_assertions, feature = "validate"))]
     fs.validate();
     #[cfg(not(any(debug_assertions, feature = "validate")))]
     let _ = fs;
+}
+
+/// Returns when background workers, if there are any, have nothing left to do.
+fn settle(fs: &MemFs) {
+    if !has_workers() {
+        return;
+    }
+    let figures = || {
+        let stats = fs.stats();
+        (
+            stats.memory.current_usage,
+            stats.disk.current_usage,
+            stats.cache.swaps_out,
+            stats.segments.compactions,
+        )
+    };
+    let (mut last, mut quiet) = (figures(), 0);
+    for _ in 0..1000 {
+        std::thread::sleep(Duration::from_millis(2));
+        let now = figures();
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+        if quiet == 10 {
+            return;
+        }
+    }
+}
+
+/// Whether any thread of this process is a worker of some store.
+fn has_workers() -> bool {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return true };
+    tasks.flatten().any(|task| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("memfs"))
+    })
 }

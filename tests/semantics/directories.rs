@@ -114,13 +114,13 @@ fn a_directory_holds_thousands_of_entries_and_empties_again() {
 }
 
 #[test]
-fn names_may_be_as_deep_as_a_path_is_long() {
+fn a_thousand_levels_are_written_moved_and_removed() {
     let fs = crate::common::stores::tiny().build().unwrap();
-    let path = format!("{}/f", "/d".repeat(2000));
+    let path = format!("{}/f", "/d".repeat(1000));
     fs.write(&path, "deep").unwrap();
     assert_eq!(fs.read(&path).unwrap(), b"deep");
     fs.rename("/d/d", "/e").unwrap();
-    assert_eq!(fs.read(format!("/e{}/f", "/d".repeat(1998))).unwrap(), b"deep");
+    assert_eq!(fs.read(format!("/e{}/f", "/d".repeat(998))).unwrap(), b"deep");
     fs.remove_dir_all("/e").unwrap();
     assert!(fs.read_dir("/").unwrap().map(|entry| entry.path().to_owned()).eq(["/d"]));
     crate::common::stores::validate(&fs);

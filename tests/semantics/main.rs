@@ -15,6 +15,7 @@ mod listing;
 mod locked;
 mod metadata;
 mod open_options;
+mod oplog;
 mod preload;
 mod priorities;
 mod ranges;

