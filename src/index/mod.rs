@@ -38,7 +38,7 @@ mod word;
 pub(crate) use create::Created;
 pub(crate) use error::IndexError;
 pub(crate) use lookup::{Bound, Settled};
-#[cfg(any(test, memfs_loom))]
+#[cfg(test)]
 pub(crate) use node::CONTENT_MASK;
 pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};
 

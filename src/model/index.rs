@@ -149,9 +149,9 @@ impl NameUser<'_> {
         if !index.release(id) {
             return None;
         }
-        let content = index.node(id).map(|node| node.content.load(Ordering::Acquire) & CONTENT_MASK);
+        let content = index.held(id).content.load(Ordering::Acquire) & CONTENT_MASK;
         index.retire(id, cx);
-        Some(content.expect("the content of a file whose name is gone can be given up"))
+        Some(content)
     }
 
     /// Removes an empty directory.
@@ -227,7 +227,7 @@ impl NameUser<'_> {
             if !index.acquire(&bound) {
                 return Err(Refusal::NotFound);
             }
-            let node: Option<&Node> = index.node(bound.id);
+            let node: Option<&Node> = Some(index.held(bound.id));
             assert!(node.is_some(), "an open file can be found");
             Self::give_up(index, bound.id, cx);
             Ok(())

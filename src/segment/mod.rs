@@ -42,7 +42,7 @@ mod validate;
 pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
-#[cfg(test)]
+#[cfg(any(test, memfs_loom))]
 pub(crate) use io::DiskFile;
 pub(crate) use io::{Disk, RealDisk};
 #[cfg(all(test, not(memfs_loom)))]
