@@ -68,7 +68,7 @@ fn a_locked_file_that_cannot_fit_beside_the_others_is_refused_and_nothing_else_i
         assert!(fs.read(format!("/locked/{i}")).unwrap() == bytes(i, each));
     }
     // Anything else goes to disk.
-    let len = |i: u64| if i % 5 == 0 { 9000 } else { 4000 };
+    let len = |i: u64| if i.is_multiple_of(5) { 9000 } else { 4000 };
     for i in 0..100 {
         fs.write(format!("/normal/{i}"), bytes(i, len(i))).unwrap();
     }
