@@ -14,7 +14,7 @@ use super::{
     children::Body,
     dentry::DentryRef,
     descriptor::{self, Descriptor, Entry, Status},
-    node::{GONE, Kind},
+    node::Kind,
     word::{self, Target, Word},
 };
 use crate::{
@@ -122,7 +122,7 @@ impl Index {
     fn turn_back_pointers(&self, descriptor: &Descriptor) {
         let moved = self.slot(descriptor.moved().id);
         match descriptor.destination() {
-            None => moved.dentry.store(GONE, Ordering::SeqCst),
+            None => moved.unname(Ordering::SeqCst),
             Some(destination) => {
                 let source = descriptor.source().address();
                 // 0: its creator has not come to set it, and will find that it is set.
@@ -133,7 +133,7 @@ impl Index {
             }
         }
         if let Some(replaced) = descriptor.replaced() {
-            self.slot(replaced.id).dentry.store(GONE, Ordering::SeqCst);
+            self.slot(replaced.id).unname(Ordering::SeqCst);
         }
     }
 
@@ -176,7 +176,7 @@ impl Index {
         let node = self.slot(target.id);
         node.bump_binding();
         may_stop_here();
-        node.dentry.store(GONE, Ordering::SeqCst);
+        node.unname(Ordering::SeqCst);
         let _ = dentry.word.compare_exchange(
             word::unbinding(target),
             word::DEAD,

@@ -110,10 +110,24 @@ impl Node {
         self.state.store(if file { FILE } else { DIRECTORY }, Ordering::Release);
     }
 
+    /// No name leads to the node any more.
+    ///
+    /// Under the model checker a swap, here and in `clear`: loom lets another thread's compare-and-swap come after a plain
+    /// store without having read it, and would show a pointer that was set again, which no machine does.
+    pub(super) fn unname(&self, order: Ordering) {
+        #[cfg(not(memfs_loom))]
+        self.dentry.store(GONE, order);
+        #[cfg(memfs_loom)]
+        self.dentry.swap(GONE, order);
+    }
+
     /// The slot is free again, or will be after the epoch.
     pub(super) fn clear(&self) {
-        self.dentry.store(GONE, Ordering::Release);
+        self.unname(Ordering::Release);
+        #[cfg(not(memfs_loom))]
         self.state.store(0, Ordering::Release);
+        #[cfg(memfs_loom)]
+        self.state.swap(0, Ordering::Release);
     }
 
     /// The node has its name: the eviction hand may find it. Fails, rightly, if it has been retired meanwhile.

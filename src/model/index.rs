@@ -1,9 +1,7 @@
 //! The index, for the model tests: names over nodes whose content is a small number, changed as the tier changes it.
 
 use super::{
-    Created, Cx, Index, IndexError, Kind, NodeId, NodeInit, Settled,
-    lookup::Bound,
-    node::{CONTENT_MASK, Node},
+    Created, Cx, Index, IndexError, Kind, NodeId, NodeInit, Settled, lookup::Bound, node::CONTENT_MASK,
 };
 use crate::{
     arena::{Arena, Budget, Magazine, PoolMagazine},
@@ -220,17 +218,16 @@ impl NameUser<'_> {
         })
     }
 
-    /// Opens a file by its path, and finds it by its number, as a handle does; then drops the reference.
-    pub fn open(&self, path: &str) -> Result<(), Refusal> {
+    /// Opens a file by its path, and reads it by its number, as a handle does; then drops the reference.
+    pub fn open(&self, path: &str) -> Result<u64, Refusal> {
         self.with(|index, cx| {
             let bound: Bound<'_> = index.lookup(path, cx.guard)?;
             if !index.acquire(&bound) {
                 return Err(Refusal::NotFound);
             }
-            let node: Option<&Node> = Some(index.held(bound.id));
-            assert!(node.is_some(), "an open file can be found");
+            let content = index.held(bound.id).content.load(Ordering::Acquire) & CONTENT_MASK;
             Self::give_up(index, bound.id, cx);
-            Ok(())
+            Ok(content)
         })
     }
 

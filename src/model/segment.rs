@@ -1,7 +1,7 @@
 //! Segments on a disk in memory, and the word that governs one segment's space, for the model tests.
 
 use super::{
-    Disk, DiskFile, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind, segments::find,
+    Disk, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind, io::DiskFile, segments::find,
     state::State,
 };
 use crate::{

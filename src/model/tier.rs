@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     index::NodeId,
     model::Seats,
+    scorer::Band,
     segment::model::MemoryDisk,
     sync::Ordering,
 };
@@ -204,8 +205,7 @@ impl FileUser<'_> {
             word.map(|word| (place, super::word::Word::from_bits(word)))
         });
         let Ok(Some((place, word))) = found else { return false };
-        self.core.swap_out(self.local, place, word, crate::scorer::Band::Kept).expect("memory does not fail")
-            > 0
+        self.core.swap_out(self.local, place, word, Band::Locked).expect("memory does not fail") > 0
     }
 
     /// Removes a file.

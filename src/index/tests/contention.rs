@@ -151,8 +151,8 @@ fn a_file_that_goes_to_and_fro_between_two_names_is_never_missed() {
     worker.mkdir("/e");
     let done = AtomicBool::new(false);
     let seen: [AtomicU64; 2] = std::array::from_fn(|_| AtomicU64::new(0));
-    // Counted before each rename, so that a reader can tell how many it may have met.
-    let moves = AtomicU64::new(0);
+    // Counted before and after each rename, so that a reader can tell how many it may have met.
+    let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -160,9 +160,9 @@ fn a_file_that_goes_to_and_fro_between_two_names_is_never_missed() {
                 while !done.load(Ordering::SeqCst) {
                     // At the old name before and after the new one: missing at all three means that it was nowhere, or
                     // has moved twice.
-                    let before = moves.load(Ordering::SeqCst);
+                    let before = ended.load(Ordering::SeqCst);
                     let found = ["/d/here", "/e/there", "/d/here"].map(|text| worker.lookup(text).is_ok());
-                    let after = moves.load(Ordering::SeqCst);
+                    let after = begun.load(Ordering::SeqCst);
                     assert!(after - before > 1 || found.contains(&true), "the file was nowhere");
                     for (count, found) in seen.iter().zip(found) {
                         count.fetch_add(u64::from(found), Ordering::SeqCst);
@@ -175,10 +175,11 @@ fn a_file_that_goes_to_and_fro_between_two_names_is_never_missed() {
         let _stop = StopAtEnd(&done);
         let enough = || seen.iter().all(|count| count.load(Ordering::SeqCst) > 100);
         repeat(rounds(), enough, || {
-            moves.fetch_add(1, Ordering::SeqCst);
-            worker.rename("/d/here", "/e/there").expect("it is here");
-            moves.fetch_add(1, Ordering::SeqCst);
-            worker.rename("/e/there", "/d/here").expect("it is there");
+            for (from, to) in [("/d/here", "/e/there"), ("/e/there", "/d/here")] {
+                begun.fetch_add(1, Ordering::SeqCst);
+                worker.rename(from, to).expect("it is where it was put");
+                ended.fetch_add(1, Ordering::SeqCst);
+            }
         });
     });
 }
