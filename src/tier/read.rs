@@ -437,11 +437,11 @@ impl Core {
         Ok(hold.expect("an extent not yet killed is live"))
     }
 
-    /// Keeps the chunks of a long file: in RAM, or, of a file that would take more than half of it, verified on disk, so that
+    /// Keeps the chunks of a long file: in RAM, or, of a file that would take more than a third of it, verified on disk, so that
     /// there is room to build it in one piece.
     fn keep_chunks(&self, local: &Local, at: At<'_>, version: Version) -> Result<Keep> {
         let mut chunks = Vec::with_capacity(version.parts.len());
-        let fits = version.len <= self.config.memory_limit_bytes / 2;
+        let fits = version.len <= self.config.memory_limit_bytes / 3;
         for (chunk, word, held) in version.parts {
             let kept = match held {
                 held if fits => self.keep_one(local, at, Some(chunk), word, held, version.priority)?,
