@@ -36,6 +36,30 @@ impl Disk for MemoryDisk {
         Ok(Box::new(MemoryFile { bytes: RefCell::default(), units: RefCell::default() }))
     }
 
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn capacity_bytes(&self, _dir: &Path) -> io::Result<u64> {
         Ok(1 << 30)
     }
@@ -79,6 +103,19 @@ impl DiskFile for MemoryFile {
             at += len;
         }
         Ok(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.borrow().len() as u64)
+    }
+
+    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
+        self.bytes.borrow_mut().resize(len_bytes as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 
     fn map(&self, _len_bytes: usize) -> io::Result<Option<FileMap>> {

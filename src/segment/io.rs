@@ -10,10 +10,28 @@ use std::{
     path::Path,
 };
 
-/// Where segment files come from.
+/// Where files come from.
 pub(crate) trait Disk: Send + Sync {
     /// A new, empty file without a name: it is gone when it is dropped, however the process ends.
     fn create_temp(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// A new, empty file; `AlreadyExists` if there is one. Its name lasts once [`sync_dir`](Self::sync_dir) has returned.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// A file that exists.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// The names of the files in a directory, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name, replacing what has it, at one instant; lasting once `sync_dir` has returned.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Takes a file's name; lasting once `sync_dir` has returned.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory last.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Size of the file system under `dir`.
     fn capacity_bytes(&self, dir: &Path) -> io::Result<u64>;
@@ -30,6 +48,15 @@ pub(crate) trait DiskFile: Send + Sync {
     /// Fills `parts`, one after the other; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
 
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts the file, or lengthens it by zeros without blocks.
+    fn set_len(&self, len_bytes: u64) -> io::Result<()>;
+
+    /// Makes what was written before last (fdatasync). After an error nobody knows what of it does.
+    fn sync(&self) -> io::Result<()>;
+
     /// The file as memory; `None` where that cannot be.
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>>;
 }
@@ -45,6 +72,39 @@ impl Disk for RealDisk {
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
         Ok(Box::new(RealFile::new(file)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Box::new(RealFile::new(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile::new(File::options().read(true).write(true).open(path)?)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            // What is not text is no file of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
     }
 
     fn capacity_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -211,6 +271,18 @@ impl DiskFile for RealFile {
             }
         }
         Ok(filled)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
+        self.file.set_len(len_bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>> {

@@ -58,6 +58,13 @@ impl TestDisk {
     }
 }
 
+impl TestDisk {
+    fn file(&self, file: File) -> Box<dyn DiskFile> {
+        let allocated_bytes = AtomicU64::new(0);
+        Box::new(TestFile { real: RealFile::new(file), plan: self.plan.clone(), allocated_bytes })
+    }
+}
+
 impl Plan {
     fn call(&self) -> io::Result<()> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
@@ -73,8 +80,37 @@ impl Disk for TestDisk {
         self.plan.call()?;
         let file = tempfile::tempfile_in(dir)?;
         self.files.lock().unwrap().push(file.try_clone()?);
-        let allocated_bytes = AtomicU64::new(0);
-        Ok(Box::new(TestFile { real: RealFile::new(file), plan: self.plan.clone(), allocated_bytes }))
+        Ok(self.file(file))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.plan.call()?;
+        Ok(self.file(File::options().read(true).write(true).create_new(true).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.plan.call()?;
+        Ok(self.file(File::options().read(true).write(true).open(path)?))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.plan.call()?;
+        RealDisk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.plan.call()?;
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.plan.call()?;
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.plan.call()?;
+        RealDisk.sync_dir(dir)
     }
 
     fn capacity_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -107,6 +143,21 @@ impl DiskFile for TestFile {
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         self.plan.call()?;
         self.real.read_at(parts, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.plan.call()?;
+        self.real.len()
+    }
+
+    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
+        self.plan.call()?;
+        self.real.set_len(len_bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.plan.call()?;
+        self.real.sync()
     }
 
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>> {
