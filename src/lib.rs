@@ -31,6 +31,7 @@ mod index;
 mod map;
 #[cfg(memfs_loom)]
 pub mod model;
+mod order;
 mod path;
 mod scorer;
 mod segment;

@@ -115,7 +115,7 @@ impl Core {
         let memory = |source| Error::io("", "reserving memory", source);
         let arena =
             Arc::new(Arena::new(budget.clone(), config.chunk_bytes, config.huge_pages).map_err(memory)?);
-        let index = Index::new(arena.clone(), MAX_NODES).map_err(memory)?;
+        let index = Index::new(arena.clone(), MAX_NODES, None).map_err(memory)?;
         let sketch = Sketch::new(FIRST_SKETCH_FILES).map_err(memory)?;
         let segments = Segments::open(
             SegmentConfig {

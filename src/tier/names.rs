@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// What a new node starts with.
-    pub(crate) fn init(&self, content: Word, priority: Priority) -> NodeInit {
+    pub(crate) fn init(&self, content: Word, priority: Priority) -> NodeInit<'static> {
         let now = now_ns();
         NodeInit {
             content: content.bits(),
@@ -94,6 +94,7 @@ impl Core {
             accessed: (now / 1_000_000_000) as u32,
             created: now,
             modified: now,
+            note: &[],
         }
     }
 
