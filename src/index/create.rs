@@ -172,7 +172,7 @@ impl Index {
     }
 
     /// Registers a dentry that nobody can reach yet, or frees it.
-    fn register(&self, dentry: DentryRef<'_>, body: &Body, cx: &Cx<'_>) -> Result<bool> {
+    pub(super) fn register(&self, dentry: DentryRef<'_>, body: &Body, cx: &Cx<'_>) -> Result<bool> {
         match body.register(dentry, &self.memory, cx.magazine) {
             Ok(()) => Ok(true),
             Err(refused) => {
@@ -187,7 +187,7 @@ impl Index {
     }
 
     /// Inserts a registered dentry; if its name is there already, that one is returned and this one withdrawn.
-    fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
+    pub(super) fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
         match self.table.insert(dentry, cx.guard) {
             Ok(()) => dentry,
             Err(other) => {

@@ -20,6 +20,7 @@ mod create;
 mod dentry;
 mod descriptor;
 mod error;
+mod load;
 mod lookup;
 mod mcas;
 mod memory;
@@ -39,6 +40,7 @@ mod word;
 pub(crate) use change::NameChange;
 pub(crate) use create::Created;
 pub(crate) use error::IndexError;
+pub(crate) use load::Loading;
 pub(crate) use lookup::{Bound, Settled};
 #[cfg(test)]
 pub(crate) use node::CONTENT_MASK;

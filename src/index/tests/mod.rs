@@ -2,6 +2,7 @@
 
 mod contention;
 mod exhaustion;
+mod load;
 mod model;
 mod ordered;
 mod races;
