@@ -31,6 +31,8 @@ pub(crate) struct Record {
     holders: AtomicU32,
     /// Which floor's, and what: theirs to say.
     kind: u32,
+    /// For who completes the change: 0 at first.
+    pub(crate) mark: AtomicU64,
     /// The bytes it carries: behind it in memory, or, if there are many, elsewhere.
     bytes: NonNull<u8>,
     len_bytes: usize,
@@ -120,6 +122,16 @@ impl Order {
             fill(std::slice::from_raw_parts_mut(ptr.as_ref().bytes.as_ptr(), len_bytes));
             Some(ptr.as_ref())
         }
+    }
+
+    /// Writes over a part of what a record says.
+    ///
+    /// # Safety
+    /// Nobody but the caller knows the record yet.
+    pub(crate) unsafe fn amend(&self, record: &Record, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= record.len_bytes);
+        // SAFETY: in bounds; the caller.
+        unsafe { record.bytes.add(at).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
     /// Gives the record its place, if nobody has, and tells it. Lock-free: who is stopped in here is completed by the next.
@@ -285,6 +297,7 @@ fn allocate(
         place: AtomicU64::new(0),
         holders: AtomicU32::new(holders),
         kind,
+        mark: AtomicU64::new(0),
         bytes,
         len_bytes,
     };

@@ -11,50 +11,61 @@ use super::{
     node::NodeId,
     word::{self, Target},
 };
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
+use std::cell::{Cell, RefCell};
 
 /// A load under way.
 pub(crate) struct Loading<'i> {
     index: &'i Index,
     /// Numbers below this were claimed.
-    bound: u32,
+    bound: Cell<u32>,
     /// A bit for each number: whether it is a node's by now.
-    used: Vec<AtomicU64>,
+    used: RefCell<Vec<u64>>,
 }
+
+/// Numbers are claimed in steps of at least so many.
+const STEP: u32 = if cfg!(memfs_loom) { 4 } else { 16 << 10 };
 
 fn wrong<T>(reason: &'static str) -> Result<T> {
     Err(IndexError::Invalid { path: String::new(), reason })
 }
 
 impl Index {
-    /// Begins a load into an index of nothing but its root, of nodes up to number `highest`.
-    pub(crate) fn load(&self, highest: u32) -> Result<Loading<'_>> {
-        let missing = IndexError::Memory((u64::from(highest) + 1) * size_of::<super::Node>() as u64);
-        let Some(bound) = highest.checked_add(1) else { return Err(missing) };
-        if !self.nodes.claim_below(bound) {
-            return Err(missing);
-        }
-        let used = (0..=highest / 64).map(|_| AtomicU64::new(0)).collect();
-        let loading = Loading { index: self, bound, used };
+    /// Begins a load into an index of nothing but its root.
+    pub(crate) fn load(&self) -> Loading<'_> {
         // Numbers 0 and 1 are nobody's and the root's, from the beginning.
-        loading.used[0].store(0b11, Ordering::Relaxed);
-        Ok(loading)
+        Loading { index: self, bound: Cell::new(0), used: RefCell::new(vec![0b11]) }
     }
 }
 
 impl<'i> Loading<'i> {
     fn take(&self, id: NodeId) -> Result<()> {
-        let bit = 1 << (id.get() % 64);
-        let Some(word) = self.used.get((id.get() / 64) as usize) else {
-            return wrong("a node's number is above the highest");
-        };
-        // Relaxed: numbers, ordering nothing.
-        if word.fetch_or(bit, Ordering::Relaxed) & bit != 0 { wrong("two nodes have one number") } else { Ok(()) }
+        if self.is_used(id) {
+            return wrong("two nodes have one number");
+        }
+        self.reach(id)?;
+        self.used.borrow_mut()[(id.get() / 64) as usize] |= 1 << (id.get() % 64);
+        Ok(())
+    }
+
+    /// Claims the numbers up to this one.
+    fn reach(&self, id: NodeId) -> Result<()> {
+        if id.get() < self.bound.get() {
+            return Ok(());
+        }
+        let bound = id.get().saturating_add(STEP);
+        let missing = u64::from(bound - self.bound.get()) * size_of::<super::Node>() as u64;
+        if bound == u32::MAX || !self.index.nodes.claim_below(bound) {
+            return Err(IndexError::Memory(missing));
+        }
+        self.bound.set(bound);
+        self.used.borrow_mut().resize((bound as usize).div_ceil(64), 0);
+        Ok(())
     }
 
     fn is_used(&self, id: NodeId) -> bool {
-        let word = self.used.get((id.get() / 64) as usize);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (id.get() % 64) != 0)
+        let used = self.used.borrow();
+        used.get((id.get() / 64) as usize).is_some_and(|word| word & 1 << (id.get() % 64) != 0)
     }
 
     /// A directory, which has no name yet.
@@ -111,10 +122,11 @@ impl<'i> Loading<'i> {
 
     /// Ends the load: every directory leads up to the root, and numbers of no node can be had again.
     pub(crate) fn finish(self, cx: &Cx<'_>) -> Result<()> {
-        let mut rooted: Vec<u64> = vec![0; self.used.len()];
+        let bound = self.bound.get();
+        let mut rooted: Vec<u64> = vec![0; self.used.borrow().len()];
         rooted[0] = 1 << NodeId::ROOT.get();
         let mut way = Vec::new();
-        for id in (2..self.bound).map(NodeId::new) {
+        for id in (2..bound).map(NodeId::new) {
             if !self.is_used(id) || !self.index.slot(id).is_directory_slot() {
                 continue;
             }
@@ -125,7 +137,7 @@ impl<'i> Loading<'i> {
                     return wrong("a directory without a name");
                 };
                 at = dentry.parent();
-                if way.len() > self.bound as usize {
+                if way.len() > bound as usize {
                     return wrong("directories in a circle");
                 }
             }
@@ -133,7 +145,7 @@ impl<'i> Loading<'i> {
                 rooted[(at.get() / 64) as usize] |= 1 << (at.get() % 64);
             }
         }
-        for id in (2..self.bound).map(NodeId::new).filter(|id| !self.is_used(*id)) {
+        for id in (2..bound).map(NodeId::new).filter(|id| !self.is_used(*id)) {
             // SAFETY: claimed in `load`, and nobody's.
             unsafe { self.index.nodes.free(id.get()) };
         }

@@ -82,7 +82,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if !spot.still(self) {
                 continue;
             }
@@ -119,7 +119,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if spot.still(self) {
                 // SAFETY: loaded under the guard.
                 return unsafe { self.hold_version(local, at, &spot, word, bytes, &guard) };
@@ -254,7 +254,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if !spot.still(self) {
                 continue;
             }
@@ -303,7 +303,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if !spot.still(self) {
                 continue;
             }

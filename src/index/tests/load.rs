@@ -8,9 +8,8 @@ type Noted = (NodeId, NodeId, String, Kind);
 fn load(noted: &[Noted]) -> Result<Store, IndexError> {
     let store = Store::new();
     let worker = store.worker();
-    let highest = noted.iter().map(|(id, ..)| id.get()).max().unwrap_or(1);
     let loaded = worker.with(|index, cx| {
-        let loading = index.load(highest)?;
+        let loading = index.load();
         let init = NodeInit { content: 7, ..NodeInit::default() };
         let directories = || noted.iter().filter(|(.., kind)| *kind == Kind::Directory);
         directories().try_for_each(|(id, ..)| loading.directory(*id, &init, cx))?;
