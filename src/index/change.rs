@@ -27,9 +27,23 @@ const RENAME_BYTES: usize = 12;
 /// A record of the index, taken apart.
 pub(crate) enum NameChange<'r> {
     /// A file or directory, and the directories above it that were missing.
-    Make { parent: NodeId, kind: Kind, created: u64, modified: u64, note: Vec<u64>, nodes: Nodes<'r> },
-    Rename { id: NodeId, parent: NodeId, name: &'r str, replaced: Option<NodeId> },
-    Remove { id: NodeId },
+    Make {
+        parent: NodeId,
+        kind: Kind,
+        created: u64,
+        modified: u64,
+        note: Vec<u64>,
+        nodes: Nodes<'r>,
+    },
+    Rename {
+        id: NodeId,
+        parent: NodeId,
+        name: &'r str,
+        replaced: Option<NodeId>,
+    },
+    Remove {
+        id: NodeId,
+    },
 }
 
 /// The nodes that a creation made, from the top down.

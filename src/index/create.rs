@@ -250,7 +250,13 @@ impl Index {
     }
 
     /// Makes the nodes for `names` and links all below the first to each other.
-    fn build<'g>(&'g self, names: &[&str], kind: Kind, init: &NodeInit<'_>, cx: &Cx<'g>) -> Result<Chain<'g>> {
+    fn build<'g>(
+        &'g self,
+        names: &[&str],
+        kind: Kind,
+        init: &NodeInit<'_>,
+        cx: &Cx<'g>,
+    ) -> Result<Chain<'g>> {
         let mut chain =
             Chain { nodes: Vec::with_capacity(names.len()), names: Vec::with_capacity(names.len() - 1) };
         let built = names.iter().enumerate().try_for_each(|(depth, name)| {

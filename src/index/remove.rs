@@ -89,14 +89,8 @@ impl Index {
             return Ok(Some(Status::NotEmpty));
         }
         let record = self.memory.record_remove(cx.magazine, moved.id)?;
-        let plan = Plan {
-            source: Some(source),
-            moved,
-            destination: None,
-            closing: Some(body),
-            moves: None,
-            record,
-        };
+        let plan =
+            Plan { source: Some(source), moved, destination: None, closing: Some(body), moves: None, record };
         let Some(descriptor) = Descriptor::new(&plan, &self.memory, cx.magazine, cx.guard)? else {
             return Ok(None);
         };

@@ -95,7 +95,6 @@ impl Spot<'_> {
     pub(crate) fn acquire(&self, core: &Core) -> bool {
         self.bound.as_ref().is_some_and(|bound| core.index.acquire(bound))
     }
-
 }
 
 /// One exchange of a content word or slot. AcqRel: Release publishes the bytes to the Acquire loads of readers; Acquire
@@ -146,7 +145,8 @@ impl Core {
         let arena =
             Arc::new(Arena::new(budget.clone(), config.chunk_bytes, config.huge_pages).map_err(memory)?);
         let log = journal.map(|journal| {
-            let order = Order::new(arena.clone()).ok_or_else(|| memory(std::io::ErrorKind::OutOfMemory.into()))?;
+            let order =
+                Order::new(arena.clone()).ok_or_else(|| memory(std::io::ErrorKind::OutOfMemory.into()))?;
             Ok::<_, Error>(Log::new(order, journal, config.durability, config.memory_limit_bytes))
         });
         let log = log.transpose()?;

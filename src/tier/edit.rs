@@ -524,9 +524,16 @@ impl Core {
         let longer = Word::ram(longer);
         spot.settled(self, guard)
             && match word.content() {
-                Content::Tree(tree) => {
-                    self.exchange_tail(local, guard, spot, word, tree, (chunk, tail, longer), plan, &mut preparation)
-                }
+                Content::Tree(tree) => self.exchange_tail(
+                    local,
+                    guard,
+                    spot,
+                    word,
+                    tree,
+                    (chunk, tail, longer),
+                    plan,
+                    &mut preparation,
+                ),
                 _ => {
                     self.swing(guard, spot, (word, longer), plan.new_len, &mut preparation) && {
                         self.request(local, spot.id, spot.node, guard);

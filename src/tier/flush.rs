@@ -407,14 +407,7 @@ impl Core {
             };
             match ContentChange::of(taken.record()) {
                 Some(ContentChange::Content {
-                    id,
-                    modified,
-                    len,
-                    reset,
-                    same,
-                    priority,
-                    mut chunks,
-                    ..
+                    id, modified, len, reset, same, priority, mut chunks, ..
                 }) => {
                     place(id, &mut chunks)?;
                     let id = id.get();
@@ -431,11 +424,13 @@ impl Core {
                     batch.push(&Entry::Move { id: id.get(), chunk, from, to });
                 }
                 None => {
-                    let change = NameChange::of(taken.record()).expect("a record of the index or of the tier");
+                    let change =
+                        NameChange::of(taken.record()).expect("a record of the index or of the tier");
                     if let NameChange::Make { note, .. } = &change
                         && let Some((_, _, chunks)) = read_note(note)
                     {
-                        let NameChange::Make { nodes, .. } = NameChange::of(taken.record()).expect("as above")
+                        let NameChange::Make { nodes, .. } =
+                            NameChange::of(taken.record()).expect("as above")
                         else {
                             unreachable!("the same record")
                         };
@@ -472,7 +467,9 @@ impl Core {
             let node = self.index.held(id);
             let content = self.word_of(node, &guard);
             let now = match content.content() {
-                Content::Tree(_) => self.chunk_slot(&node.content, chunk, &guard).map(|slot| slot.load(Acquire)),
+                Content::Tree(_) => {
+                    self.chunk_slot(&node.content, chunk, &guard).map(|slot| slot.load(Acquire))
+                }
                 _ if chunk == 0 => Some(content.bits()),
                 _ => None,
             };
@@ -481,7 +478,8 @@ impl Core {
         let header = self.ground.arena.header(block);
         // The block gets it as its copy on disk, if it is still the content; else the extent ends when what replaced the
         // content is durable, which has its place in the order already: `is_current` has seen to that.
-        let mut lent = is_current() && header.extent.compare_exchange(0, extent.bits(), AcqRel, Relaxed).is_ok();
+        let mut lent =
+            is_current() && header.extent.compare_exchange(0, extent.bits(), AcqRel, Relaxed).is_ok();
         if lent {
             // Whoever replaces the content exchanges the word first and takes the extent then. If that came before our
             // exchange, we see the word it left (AcqRel on both); if it came after, it has taken ours.
@@ -514,7 +512,13 @@ impl Core {
             if let Content::Ram(block) = word.content()
                 && let Some(extent) = self.ground.extent_of(block)
                 && !self.ground.segments.is_trusted(extent)
-                && self.ground.arena.header(block).extent.compare_exchange(extent.bits(), 0, AcqRel, Relaxed).is_ok()
+                && self
+                    .ground
+                    .arena
+                    .header(block)
+                    .extent
+                    .compare_exchange(extent.bits(), 0, AcqRel, Relaxed)
+                    .is_ok()
                 && let Some(limbo) = &self.ground.limbo
             {
                 limbo.push(extent);
@@ -592,7 +596,6 @@ impl Core {
         }
         closed
     }
-
 }
 
 impl Flusher {
@@ -648,7 +651,8 @@ fn push_names(batch: &mut Batch, change: NameChange<'_>, chunks: &[(u64, u64)]) 
             for (number, (id, name)) in nodes.iter().enumerate() {
                 let last = number + 1 == nodes.len();
                 let is_file = last && kind == Kind::File;
-                let priority = content.as_ref().filter(|_| is_file).map_or(5, |(priority, ..)| priority.get());
+                let priority =
+                    content.as_ref().filter(|_| is_file).map_or(5, |(priority, ..)| priority.get());
                 let kind = if is_file { journal::Kind::File } else { journal::Kind::Directory };
                 let id = id.get();
                 let (created_ns, modified_ns) = (created, modified);

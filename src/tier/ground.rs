@@ -48,7 +48,7 @@ impl Ground {
     pub(crate) fn len_of(&self, word: Word, _guard: &Guard) -> Option<u64> {
         Some(match word.content() {
             Content::Empty => 0,
-            Content::Gone => return None,
+            Content::Gone | Content::Pending(_) => return None,
             Content::Ram(block) => self.arena.len(block) as u64,
             Content::Disk(extent) => self.segments.len(extent) as u64,
             // SAFETY: the word was loaded under the guard.
@@ -79,7 +79,7 @@ impl Ground {
     /// The caller unlinked `word`, under `guard`; it is retired once.
     pub(crate) unsafe fn retire(&self, local: &Local, guard: &Guard, word: Word) {
         match word.content() {
-            Content::Empty | Content::Gone => {}
+            Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
                 // SAFETY: the caller unlinked the word; the extent was just taken.

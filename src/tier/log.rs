@@ -56,7 +56,12 @@ pub(crate) enum ContentChange<'r> {
         priority: Option<Priority>,
         chunks: Chunks<'r>,
     },
-    Move { id: NodeId, chunk: u64, from: u64, to: u64 },
+    Move {
+        id: NodeId,
+        chunk: u64,
+        from: u64,
+        to: u64,
+    },
 }
 
 /// Chunks and their words, as in a record.
@@ -206,8 +211,13 @@ impl Drop for Preparation<'_> {
 
 impl Core {
     /// Makes the record of a change, making room for it if need be. The words are staged, or the caller's otherwise.
-    pub(crate) fn prepare<'c>(&'c self, local: &'c Local, revision: Revision<'_>) -> crate::error::Result<Preparation<'c>> {
-        self.with_room(local, || self.try_prepare(local, revision)).map_err(|bytes| self.memory_limit("", bytes))
+    pub(crate) fn prepare<'c>(
+        &'c self,
+        local: &'c Local,
+        revision: Revision<'_>,
+    ) -> crate::error::Result<Preparation<'c>> {
+        self.with_room(local, || self.try_prepare(local, revision))
+            .map_err(|bytes| self.memory_limit("", bytes))
     }
 
     /// The same without making room; how many bytes are missing.
@@ -293,7 +303,9 @@ impl Core {
     pub(crate) fn complete(&self, node: &Node, record: &Record, guard: &Guard) {
         let Some(log) = &self.log else { return };
         log.order.append(record, guard);
-        let Some(ContentChange::Content { word: to, priority, .. }) = ContentChange::of(record) else { return };
+        let Some(ContentChange::Content { word: to, priority, .. }) = ContentChange::of(record) else {
+            return;
+        };
         let pending = Word::pending(record);
         let taken = || {
             // Acquire: whoever sees it taken no more sees the priority applied.

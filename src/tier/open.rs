@@ -106,7 +106,8 @@ impl Core {
             (len, changes) => {
                 let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
                 let rebuilt = rebuild(&memory, None, changes, len, self.config.chunk_bytes.trailing_zeros());
-                let rebuilt = rebuilt.map_err(|NoMemory(bytes)| self.memory_limit(&dir.to_string_lossy(), bytes))?;
+                let rebuilt =
+                    rebuilt.map_err(|NoMemory(bytes)| self.memory_limit(&dir.to_string_lossy(), bytes))?;
                 Ok(Word::tree(rebuilt.tree))
             }
         }

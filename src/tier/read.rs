@@ -99,6 +99,7 @@ impl Core {
                     return Ok(read(&[]));
                 }
                 Content::Gone => return Err(self.gone(at)),
+                Content::Pending(_) => continue,
                 Content::Disk(_) | Content::Tree(_) => {}
             }
             // SAFETY: loaded under the guard.

@@ -213,7 +213,9 @@ impl Core {
         let content = self.word_of(node, guard);
         let now = match place.chunk {
             None => Some(content),
-            Some(chunk) => self.chunk_slot(&node.content, chunk, guard).map(|slot| Word::from_bits(slot.load(Acquire))),
+            Some(chunk) => {
+                self.chunk_slot(&node.content, chunk, guard).map(|slot| Word::from_bits(slot.load(Acquire)))
+            }
         };
         now.is_some_and(|now| now.value() == word.value())
     }

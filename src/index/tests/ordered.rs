@@ -85,7 +85,10 @@ fn play(taken: &[Taken]) -> HashMap<NodeId, (NodeId, String, Kind)> {
                     let kind = if number + 1 == nodes.len() { kind } else { Kind::Directory };
                     assert!(is_dir(&tree, parent), "made in what is no directory");
                     assert!(is_free(&tree, parent, name), "{name:?} was made twice");
-                    assert!(tree.insert(*id, (parent, (*name).to_owned(), kind)).is_none(), "a node was made twice");
+                    assert!(
+                        tree.insert(*id, (parent, (*name).to_owned(), kind)).is_none(),
+                        "a node was made twice"
+                    );
                     parent = *id;
                 }
             }
