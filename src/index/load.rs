@@ -24,7 +24,7 @@ pub(crate) struct Loading<'i> {
 }
 
 /// Numbers are claimed in steps of at least so many.
-const STEP: u32 = if cfg!(memfs_loom) { 4 } else { 16 << 10 };
+const STEP: u32 = if cfg!(memfs_loom) { 4 } else { 64 };
 
 fn wrong<T>(reason: &'static str) -> Result<T> {
     Err(IndexError::Invalid { path: String::new(), reason })
@@ -53,7 +53,7 @@ impl<'i> Loading<'i> {
         if id.get() < self.bound.get() {
             return Ok(());
         }
-        let bound = id.get().saturating_add(STEP);
+        let bound = id.get().saturating_add(STEP.max(self.bound.get() / 16));
         let missing = u64::from(bound - self.bound.get()) * size_of::<super::Node>() as u64;
         if bound == u32::MAX || !self.index.nodes.claim_below(bound) {
             return Err(IndexError::Memory(missing));

@@ -71,7 +71,7 @@ pub(crate) fn apply_priority(core: &Core, node: &Node, to: Priority, mark: &Atom
     let pass = u64::from(core.sketch.passes() as u16) << PASS_SHIFT;
     let mut heat = node.heat.load(Acquire);
     while count(heat) == before {
-        let next = pass | (before + 1 & 0xff) << COUNT_SHIFT | u64::from(to.get());
+        let next = pass | ((before + 1) & 0xff) << COUNT_SHIFT | u64::from(to.get());
         match node.heat.compare_exchange(heat, next, AcqRel, Acquire) {
             Ok(_) => return,
             Err(now) => heat = now,

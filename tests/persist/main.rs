@@ -1,6 +1,8 @@
 //! Stores that outlive their process.
 #![cfg(target_os = "linux")]
 
+mod history;
+mod kill;
 mod reopen;
 
 use memfs::{Builder, MemFs, StorageMode};

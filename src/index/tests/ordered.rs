@@ -8,8 +8,10 @@ use crate::{
 };
 use std::{collections::HashMap, ops::Deref};
 
+#[expect(clippy::duplicate_mod, reason = "the same tests over another store")]
 #[path = "contention.rs"]
 mod contention;
+#[expect(clippy::duplicate_mod, reason = "as above")]
 #[path = "model.rs"]
 mod model;
 
