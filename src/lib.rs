@@ -28,6 +28,7 @@ mod epoch;
 mod error;
 mod fs;
 mod index;
+mod journal;
 mod map;
 #[cfg(memfs_loom)]
 pub mod model;

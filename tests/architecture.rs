@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 6] = [
     &["config", "epoch", "error", "map", "path", "stats", "sync"],
     &["arena", "segment"],
     &["index", "scorer"],
-    &[],
+    &["journal"],
     &["tier"],
     &["fs"],
 ];

@@ -16,6 +16,8 @@
 //!    (Loads by whoever was lent a slice are not calls of this floor: see [`SegmentHold::slice`].)
 
 mod cell;
+#[cfg(all(test, not(memfs_loom)))]
+pub(crate) mod crash;
 mod dirlock;
 mod extent;
 mod fault;
@@ -42,9 +44,7 @@ mod validate;
 pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
-#[cfg(any(test, memfs_loom))]
-pub(crate) use io::DiskFile;
-pub(crate) use io::{Disk, RealDisk};
+pub(crate) use io::{Disk, DiskFile, RealDisk};
 #[cfg(all(test, not(memfs_loom)))]
 pub(crate) use read::ReadError;
 pub(crate) use segments::{SegmentConfig, Segments, StorageKind};

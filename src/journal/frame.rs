@@ -1,0 +1,234 @@
+//! What stands in a journal file, by the sector: the file's header, frames, and marks.
+//!
+//! ```text
+//!  sector 0         the file's header
+//!  then frames:     header (64) | entries | filler 0xff | trailer (8)       each begins and ends with a sector
+//!  then a mark:     48 bytes, where the next frame's header will be
+//!  then zeros       to the end of the file
+//! ```
+//! Checksums of headers and marks cover their offset too: nothing verifies in another place than its own.
+//!
+//! # Invariants
+//! 1. A sector that was synced is never written again, but for the one that begins with a mark.
+//! 2. No sector of a frame is all zeros, and none becomes so by the change of one byte; nor does the trailer. So a frame that
+//!    does not verify and has neither was written whole, and is damaged; else it may be torn.
+
+use super::wire::{u16_at, u32_at, u64_at};
+
+/// What a disk writes whole or not at all.
+pub(super) const SECTOR: usize = 512;
+pub(super) const HEADER_BYTES: usize = 64;
+pub(super) const VERSION: u16 = 1;
+
+const FILE_MAGIC: &[u8; 8] = b"MFSjourn";
+const FRAME_MAGIC: &[u8; 8] = b"MFSframe";
+const MARK_MAGIC: &[u8; 8] = b"\x01synced\x02";
+const TRAILER: &[u8; 8] = b"frameEND";
+const FILLER: u8 = 0xff;
+
+/// The mark is the last thing written by a store that was closed.
+const CLEAN: u16 = 1;
+
+/// What a journal file says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FileHeader {
+    pub(super) store_id: u64,
+    /// Number of the first operation it may hold.
+    pub(super) start_seq: u64,
+    /// The chain up to there.
+    pub(super) chain: u32,
+    /// Its length when it was made.
+    pub(super) file_bytes: u64,
+}
+
+impl FileHeader {
+    pub(super) fn encode(&self) -> [u8; SECTOR] {
+        let mut sector = [0; SECTOR];
+        sector[0..8].copy_from_slice(FILE_MAGIC);
+        sector[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        sector[16..24].copy_from_slice(&self.store_id.to_le_bytes());
+        sector[24..32].copy_from_slice(&self.start_seq.to_le_bytes());
+        sector[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
+        sector[40..44].copy_from_slice(&self.chain.to_le_bytes());
+        seal(&mut sector);
+        sector
+    }
+
+    /// `Err` says what was found instead.
+    pub(super) fn decode(sector: &[u8]) -> Result<Self, String> {
+        check_sealed(sector, FILE_MAGIC)?;
+        Ok(Self {
+            store_id: u64_at(sector, 16),
+            start_seq: u64_at(sector, 24),
+            file_bytes: u64_at(sector, 32),
+            chain: u32_at(sector, 40),
+        })
+    }
+}
+
+/// Puts the checksum of a whole sector at its end.
+pub(super) fn seal(sector: &mut [u8; SECTOR]) {
+    let crc = crc32c::crc32c(&sector[..SECTOR - 4]);
+    sector[SECTOR - 4..].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Whether `sector` begins with `magic` and this version, and its checksum is right.
+pub(super) fn check_sealed(sector: &[u8], magic: &[u8; 8]) -> Result<(), String> {
+    if sector.len() < SECTOR {
+        return Err(format!("{} bytes", sector.len()));
+    }
+    if sector[..8] != *magic {
+        return Err(format!("{:?}", sector[..8].escape_ascii().to_string()));
+    }
+    let (found, sum) = (u32_at(sector, SECTOR - 4), crc32c::crc32c(&sector[..SECTOR - 4]));
+    if found != sum {
+        return Err(format!("a header with checksum {found:#010x} over bytes of {sum:#010x}"));
+    }
+    match u16_at(sector, 8) {
+        VERSION => Ok(()),
+        other => Err(format!("version {other}, and this is version {VERSION}")),
+    }
+}
+
+/// The header of one batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FrameHeader {
+    pub(super) store_id: u64,
+    pub(super) first_seq: u64,
+    pub(super) operations: u32,
+    pub(super) entries: u32,
+    /// Length of the file that was known to last when this was written: it ends after this frame and a sector more.
+    pub(super) file_bytes: u64,
+    pub(super) payload_bytes: u64,
+    /// Checksum of the header before this one, or the file's chain.
+    pub(super) chain: u32,
+    /// Of everything that follows the header.
+    pub(super) payload_crc: u32,
+    /// Of the header, and the offset it stands at.
+    pub(super) crc: u32,
+}
+
+impl FrameHeader {
+    /// The bytes, with the checksum, which `self.crc` becomes.
+    pub(super) fn encode(&mut self, at: u64) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..8].copy_from_slice(FRAME_MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.operations.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.store_id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first_seq.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.entries.to_le_bytes());
+        bytes[52..56].copy_from_slice(&self.chain.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.payload_crc.to_le_bytes());
+        self.crc = crc_at(&bytes[..60], at);
+        bytes[60..64].copy_from_slice(&self.crc.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8], at: u64) -> Option<Self> {
+        if bytes.len() < HEADER_BYTES || bytes[..8] != *FRAME_MAGIC {
+            return None;
+        }
+        let crc = crc_at(&bytes[..60], at);
+        (crc == u32_at(bytes, 60) && u16_at(bytes, 8) == VERSION).then(|| Self {
+            operations: u32_at(bytes, 12),
+            store_id: u64_at(bytes, 16),
+            first_seq: u64_at(bytes, 24),
+            file_bytes: u64_at(bytes, 32),
+            payload_bytes: u64_at(bytes, 40),
+            entries: u32_at(bytes, 48),
+            chain: u32_at(bytes, 52),
+            payload_crc: u32_at(bytes, 56),
+            crc,
+        })
+    }
+
+    pub(super) fn next_seq(&self) -> u64 {
+        self.first_seq.saturating_add(self.operations.into())
+    }
+}
+
+/// Whether these bytes, which do not verify, began as a frame's header and were written to their end: so they do after the
+/// change of any one byte, and do not where a mark stands, or nothing.
+pub(super) fn was_frame_header(bytes: &[u8]) -> bool {
+    bytes.len() >= HEADER_BYTES
+        && bytes.iter().zip(FRAME_MAGIC).filter(|(byte, magic)| byte != magic).count() <= 1
+        && bytes[HEADER_BYTES - 8..HEADER_BYTES] != [0; 8]
+}
+
+/// What a frame takes in the file; `None` if no file is that long.
+pub(super) fn frame_bytes(payload_bytes: u64) -> Option<u64> {
+    payload_bytes.checked_add((HEADER_BYTES + TRAILER.len()) as u64)?.checked_next_multiple_of(SECTOR as u64)
+}
+
+/// What follows the entries: filler, and the trailer.
+pub(super) struct Tail {
+    bytes: [u8; SECTOR + TRAILER.len()],
+    len: usize,
+}
+
+impl Tail {
+    pub(super) fn new(payload_bytes: usize) -> Self {
+        let used = (HEADER_BYTES + payload_bytes + TRAILER.len()) % SECTOR;
+        let filler = (SECTOR - used) % SECTOR;
+        let mut bytes = [FILLER; SECTOR + TRAILER.len()];
+        bytes[filler..filler + TRAILER.len()].copy_from_slice(TRAILER);
+        Self { bytes, len: filler + TRAILER.len() }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Whether a whole frame that does not verify may be one that was never written to its end.
+pub(super) fn may_be_torn(frame: &[u8]) -> bool {
+    frame.ends_with(&[0; TRAILER.len()])
+        || frame.chunks_exact(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0))
+}
+
+/// Says that all before it was synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mark {
+    pub(super) store_id: u64,
+    pub(super) next_seq: u64,
+    pub(super) file_bytes: u64,
+    pub(super) chain: u32,
+    pub(super) clean: bool,
+}
+
+impl Mark {
+    pub(super) fn encode(&self, at: u64) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..8].copy_from_slice(MARK_MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[10..12].copy_from_slice(&(if self.clean { CLEAN } else { 0 }).to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.store_id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.next_seq.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.chain.to_le_bytes());
+        let crc = crc_at(&bytes[..44], at);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8], at: u64) -> Option<Self> {
+        let verifies = bytes.len() >= HEADER_BYTES
+            && bytes[..8] == *MARK_MAGIC
+            && u16_at(bytes, 8) == VERSION
+            && crc_at(&bytes[..44], at) == u32_at(bytes, 44);
+        verifies.then(|| Self {
+            clean: u16_at(bytes, 10) & CLEAN != 0,
+            store_id: u64_at(bytes, 16),
+            next_seq: u64_at(bytes, 24),
+            file_bytes: u64_at(bytes, 32),
+            chain: u32_at(bytes, 40),
+        })
+    }
+}
+
+fn crc_at(bytes: &[u8], at: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(bytes), &at.to_le_bytes())
+}
