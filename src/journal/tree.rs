@@ -64,7 +64,9 @@ impl Tree {
                 }
                 id = parent.map_err(|_| format!("a directory in {id}, and {id} is no directory"))?;
             }
-            path.drain(..).for_each(|id| drop(leads_up.insert(id)));
+            for id in path.drain(..) {
+                leads_up.insert(id);
+            }
         }
         Ok(())
     }

@@ -51,7 +51,6 @@ pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
 pub(crate) use io::{Disk, DiskFile, RealDisk};
-pub(crate) use params::{PARAMS_BYTES, params_chunk_bytes};
 #[cfg(all(test, not(memfs_loom)))]
 pub(crate) use read::ReadError;
 pub(crate) use segments::{SegmentConfig, Segments, StorageKind};

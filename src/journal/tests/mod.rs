@@ -1,1 +1,4 @@
-//! The floor as a whole.
+//! The floor as a whole, on a disk that can do what disks do.
+
+mod histories;
+mod world;
