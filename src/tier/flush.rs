@@ -164,6 +164,12 @@ impl Log {
         self.flusher.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Lets nobody flush before the guard is dropped.
+    #[cfg(any(test, debug_assertions, feature = "validate"))]
+    pub(crate) fn at_rest(&self) -> impl Sized + '_ {
+        self.lock()
+    }
+
     /// Takes note of blocks that a published record holds.
     pub(crate) fn note_unflushed(&self, bytes: u64) {
         // Relaxed: a figure.
