@@ -32,8 +32,8 @@ pub(super) struct Durable {
     /// Incarnation in the upper half, unit in the lower (invariant 1).
     safe: AtomicU64,
     is_failed: AtomicBool,
-    /// The file's name lasts.
-    pub(super) is_named: AtomicBool,
+    /// The file's name lasts; without it no byte does.
+    is_named: AtomicBool,
     /// Found by `open`, and `recovered` was not called yet: it is held once for that.
     pub(super) is_recovering: AtomicBool,
     /// End of the last extent that was adopted.
@@ -146,8 +146,14 @@ impl Durable {
 
     /// Whether what ends at unit `end` is on the disk although the segment failed.
     pub(super) fn is_safe(&self, end: u32) -> bool {
-        // Acquire: pairs with the Release in `finish`.
-        end <= self.safe.load(Ordering::Acquire) as u32
+        // Acquire, both: pair with the Release in `name` and `finish`.
+        self.is_named.load(Ordering::Acquire) && end <= self.safe.load(Ordering::Acquire) as u32
+    }
+
+    /// The file's name lasts from now on.
+    pub(super) fn name(&self) {
+        // Release: pairs with the Acquire in `is_safe`.
+        self.is_named.store(true, Ordering::Release);
     }
 
     /// Whether there are writes, and the file's name may not outlast a crash.
