@@ -260,6 +260,8 @@ impl Builder {
             storage_limit_bytes: self.storage_limit_bytes,
             segment_bytes,
             chunk_bytes,
+            chunk_bytes_asked: self.chunk_size.is_some(),
+            durability: self.durability,
             worker_threads: self.worker_threads,
             boost_threshold: self.priority_boost_threshold,
             huge_pages: self.huge_pages,
@@ -303,6 +305,9 @@ pub(crate) struct Config {
     pub(crate) storage_limit_bytes: Option<u64>,
     pub(crate) segment_bytes: u64,
     pub(crate) chunk_bytes: usize,
+    /// Whether `chunk_bytes` was asked for: a store that exists keeps its own otherwise.
+    pub(crate) chunk_bytes_asked: bool,
+    pub(crate) durability: Durability,
     pub(crate) worker_threads: usize,
     pub(crate) boost_threshold: u32,
     pub(crate) huge_pages: bool,

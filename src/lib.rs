@@ -32,6 +32,7 @@ mod journal;
 mod map;
 #[cfg(memfs_loom)]
 pub mod model;
+mod order;
 mod path;
 mod scorer;
 mod segment;

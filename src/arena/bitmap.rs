@@ -61,6 +61,11 @@ impl Claim {
         Self { word: member >> WORD_SHIFT, mask: 1 << (member % WORD_BITS) }
     }
 
+    /// The lowest member; of an empty claim, the first of its word.
+    pub(super) fn first(self) -> usize {
+        self.word * WORD_BITS + self.mask.trailing_zeros() as usize % WORD_BITS
+    }
+
     /// Takes the lowest member out of the claim.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<usize> {

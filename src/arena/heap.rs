@@ -230,6 +230,12 @@ impl Arena {
         }
     }
 
+    /// Whether there is more than one reference, at some instant.
+    pub(crate) fn is_shared(&self, b: BlockRef) -> bool {
+        // Relaxed: a hint.
+        self.header(b).refs.load(Ordering::Relaxed) > 1
+    }
+
     /// One reference less; the last one frees the block (`true`).
     ///
     /// # Safety

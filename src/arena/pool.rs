@@ -76,6 +76,36 @@ impl<T: Zeroable> Pool<T> {
         self.slab.give(Claim::one(index as usize));
     }
 
+    /// Takes every free slot below `bound`, to be used or freed one by one; false, and nothing taken, if the budget has no room. For a pool
+    /// that nobody else uses.
+    pub(crate) fn claim_below(&self, bound: u32) -> bool {
+        let mut taken = Vec::new();
+        // Free slots come lowest first, then whole spans in their order: when one is past the bound, all below are taken.
+        let done = loop {
+            match self.slab.claim(&self.budget, u64::BITS) {
+                Some(claim) if claim.first() >= bound as usize => {
+                    self.slab.give(claim);
+                    break true;
+                }
+                Some(claim) => taken.push(claim),
+                None => break false,
+            }
+        };
+        if !done {
+            taken.into_iter().for_each(|claim| self.slab.give(claim));
+            return false;
+        }
+        // What the last claims reach beyond the bound goes back.
+        for mut claim in taken {
+            while let Some(index) = claim.pop() {
+                if index >= bound as usize {
+                    self.slab.give(Claim::one(index));
+                }
+            }
+        }
+        true
+    }
+
     /// The slot, whether it is in use or not. Panics past the capacity.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &T {

@@ -110,7 +110,8 @@ impl File {
     /// # Errors
     /// [`Error::Closed`].
     pub fn sync_all(&self) -> Result<()> {
-        self.core.check_open()
+        self.core.check_open()?;
+        self.core.sync(&self.core.local()).map_err(|error| error.about(&self.path))
     }
 
     /// What is known of the file now. The path is its current one, or the one it was opened by if it has none any more.

@@ -2,23 +2,16 @@
 
 use super::{
     File, FileRef, OpenOptions, Preload, WriteOptions,
-    oplog::{About, OperationLog},
+    oplog::About,
+    store::{Opener, Store},
 };
 use crate::{
     config::{Builder, Config, Priority, StorageMode},
     error::{Error, Result},
-    segment::DirLock,
     stats::{Stats, is_sampled},
-    sync::Mutex,
-    tier::{At, Change, Core, GcReport, Local, Metadata, Naming, Opening, default_dir, root_stays},
+    tier::{At, Change, Core, GcReport, Local, Metadata, Naming, Opening, root_stays},
 };
-use std::{
-    fmt,
-    path::Path,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Instant,
-};
+use std::{fmt, path::Path, sync::Arc, time::Instant};
 
 /// A memory-first file store: virtual paths to contents, in RAM under a hard limit, on disk beyond it.
 ///
@@ -40,43 +33,7 @@ use std::{
 /// ```
 #[derive(Clone)]
 pub struct MemFs {
-    store: Arc<Store>,
-}
-
-/// The core, its threads, and what ends with it.
-struct Store {
-    core: Arc<Core>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<DirLock>>,
-    log: Option<OperationLog>,
-}
-
-impl Store {
-    fn close(&self) {
-        if !self.core.shut() {
-            return;
-        }
-        let local = self.core.local();
-        self.core.cancel_preloads(&local);
-        for worker in std::mem::take(&mut *unpoisoned(&self.workers)) {
-            // A worker that drops the last handle, in a waker, say, cannot wait for itself.
-            if worker.thread().id() != thread::current().id() {
-                let _ = worker.join();
-            }
-        }
-        self.core.tear_down(&local);
-        *unpoisoned(&self.lock) = None;
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn unpoisoned<T>(mutex: &Mutex<T>) -> crate::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    opener: Arc<Opener>,
 }
 
 impl Builder {
@@ -103,7 +60,7 @@ impl MemFs {
     /// A store that outlives the process, in `dir`.
     ///
     /// # Errors
-    /// As [`Builder::build`]; [`Error::InvalidArgument`] as long as this version has no persist mode.
+    /// As [`Builder::build`].
     pub fn persistent(dir: impl AsRef<Path>) -> Result<MemFs> {
         Self::builder().mode(StorageMode::Persist).storage_path(dir).build()
     }
@@ -113,36 +70,26 @@ impl MemFs {
         Builder::default()
     }
 
-    fn open_config(mut config: Config) -> Result<MemFs> {
-        if config.mode == StorageMode::Persist {
-            return Err(Error::argument("mode", "StorageMode::Temp in this version", "StorageMode::Persist"));
-        }
-        let log = config.operation_log.as_deref().map(OperationLog::open).transpose()?;
-        let lock = config.storage_path.as_deref().map(DirLock::acquire).transpose()?;
-        config.storage_path.get_or_insert_with(default_dir);
-        let core = Core::new(config)?;
-        let mut workers = Vec::with_capacity(core.config.worker_threads);
-        for number in 0..core.config.worker_threads {
-            let core = core.clone();
-            let spawned = thread::Builder::new()
-                .name(format!("memfs-{number}"))
-                .spawn(move || core.work(number))
-                .map_err(|source| Error::io("", "starting a worker thread", source));
-            workers.push(spawned);
-        }
-        let (started, failed): (Vec<_>, Vec<_>) = workers.into_iter().partition(Result::is_ok);
-        let workers = Mutex::new(started.into_iter().flatten().collect());
-        let fs = MemFs { store: Arc::new(Store { core, workers, lock: Mutex::new(lock), log }) };
-        // A store with fewer workers than asked for is closed again: its drop joins those that started.
-        failed.into_iter().next().map_or(Ok(fs), |error| error.map(|_| unreachable!()))
+    fn open_config(config: Config) -> Result<MemFs> {
+        Ok(MemFs { opener: Arc::new(Opener::new(config)?) })
+    }
+
+    fn store(&self) -> &Store {
+        self.opener.store()
+    }
+
+    /// The core, unless this opener has closed.
+    #[inline]
+    fn open_core(&self) -> Result<&Arc<Core>> {
+        if self.opener.has_closed() { Err(Error::Closed) } else { Ok(self.core()) }
     }
 
     fn core(&self) -> &Arc<Core> {
-        &self.store.core
+        &self.store().core
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
-        self.core().check_open()
+        self.open_core()?.check_open()
     }
 
     /// Counts, and now and then times, a read.
@@ -169,6 +116,11 @@ impl MemFs {
     ) -> Result<R> {
         let local = core.local();
         core.check_open()?;
+        let write = |core: &Core, local: &Local| {
+            let done = write(core, local)?;
+            core.acknowledge(local)?;
+            Ok(done)
+        };
         if !is_sampled(local.counters.writes.add(1)) {
             return write(core, &local);
         }
@@ -180,14 +132,24 @@ impl MemFs {
 
     /// Counts another operation.
     pub(super) fn other<R>(&self, run: impl FnOnce(&Arc<Core>, &Local) -> Result<R>) -> Result<R> {
-        let local = self.core().local();
-        self.core().check_open()?;
+        let core = self.open_core()?;
+        let local = core.local();
+        core.check_open()?;
         local.counters.others.add(1);
-        run(self.core(), &local)
+        run(core, &local)
+    }
+
+    /// Counts another operation that changes something.
+    fn change<R>(&self, run: impl FnOnce(&Arc<Core>, &Local) -> Result<R>) -> Result<R> {
+        self.other(|core, local| {
+            let done = run(core, local)?;
+            core.acknowledge(local)?;
+            Ok(done)
+        })
     }
 
     fn noted<R>(&self, operation: &'static str, about: About<'_>, result: Result<R>) -> Result<R> {
-        if let Some(log) = &self.store.log {
+        if let Some(log) = &self.store().log {
             log.note(operation, about, &result);
         }
         result
@@ -217,7 +179,8 @@ impl MemFs {
     ) -> Result<()> {
         let (path, contents) = (path.as_ref(), contents.as_ref());
         let naming = Naming { priority: options.priority, create_new: options.create_new };
-        let result = Self::timed_write(self.core(), |core, local| core.write(local, path, contents, naming));
+        let result =
+            Self::timed_write(self.open_core()?, |core, local| core.write(local, path, contents, naming));
         self.noted("write", About { path, bytes: Some(contents.len()), ..About::default() }, result)
     }
 
@@ -227,7 +190,7 @@ impl MemFs {
     /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::NotADirectory`], [`Error::InvalidPath`], [`Error::Corrupt`],
     /// [`Error::Io`], [`Error::MemoryLimit`] beyond the memory of the machine, [`Error::Closed`].
     pub fn read(&self, path: impl AsRef<str>) -> Result<Vec<u8>> {
-        Self::timed_read(self.core(), |core, local| core.read(local, At::Path(path.as_ref())))
+        Self::timed_read(self.open_core()?, |core, local| core.read(local, At::Path(path.as_ref())))
     }
 
     /// As [`read`](MemFs::read), for text.
@@ -261,7 +224,9 @@ impl MemFs {
     /// under the limit.
     #[inline]
     pub fn read_with<R>(&self, path: impl AsRef<str>, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
-        Self::timed_read(self.core(), |core, local| core.read_with(local, At::Path(path.as_ref()), read))
+        Self::timed_read(self.open_core()?, |core, local| {
+            core.read_with(local, At::Path(path.as_ref()), read)
+        })
     }
 
     /// One version of a file as [`bytes::Bytes`]: zero copy when it is in RAM.
@@ -279,7 +244,9 @@ impl MemFs {
     /// # Errors
     /// As [`read`](MemFs::read).
     pub fn read_at(&self, path: impl AsRef<str>, buf: &mut [u8], offset: u64) -> Result<usize> {
-        Self::timed_read(self.core(), |core, local| core.read_at(local, At::Path(path.as_ref()), buf, offset))
+        Self::timed_read(self.open_core()?, |core, local| {
+            core.read_at(local, At::Path(path.as_ref()), buf, offset)
+        })
     }
 
     /// Writes all of `data` at `offset` of a file that exists, in one instant; a gap before it reads as zeros and takes no
@@ -289,7 +256,7 @@ impl MemFs {
     /// As [`write`](MemFs::write); [`Error::NotFound`]; [`Error::InvalidArgument`] beyond 2^63 - 1 bytes.
     pub fn write_at(&self, path: impl AsRef<str>, data: &[u8], offset: u64) -> Result<usize> {
         let path = path.as_ref();
-        let result = Self::timed_write(self.core(), |core, local| {
+        let result = Self::timed_write(self.open_core()?, |core, local| {
             core.update(local, At::Path(path), Change::WriteAt { data, offset }).map(|_| data.len())
         });
         self.noted("write_at", About { path, bytes: Some(data.len()), ..About::default() }, result)
@@ -301,7 +268,7 @@ impl MemFs {
     /// As [`write_at`](MemFs::write_at), but for [`Error::NotFound`].
     pub fn append(&self, path: impl AsRef<str>, data: impl AsRef<[u8]>) -> Result<()> {
         let (path, data) = (path.as_ref(), data.as_ref());
-        let result = Self::timed_write(self.core(), |core, local| core.append(local, path, data));
+        let result = Self::timed_write(self.open_core()?, |core, local| core.append(local, path, data));
         self.noted("append", About { path, bytes: Some(data.len()), ..About::default() }, result)
     }
 
@@ -311,7 +278,7 @@ impl MemFs {
     /// As [`write_at`](MemFs::write_at).
     pub fn set_len(&self, path: impl AsRef<str>, len: u64) -> Result<()> {
         let path = path.as_ref();
-        let result = Self::timed_write(self.core(), |core, local| {
+        let result = Self::timed_write(self.open_core()?, |core, local| {
             core.update(local, At::Path(path), Change::SetLen(len)).map(drop)
         });
         self.noted("set_len", About { path, ..About::default() }, result)
@@ -328,10 +295,12 @@ impl MemFs {
     }
 
     fn deleting(&self, run: impl FnOnce(&Core, &Local) -> Result<()>) -> Result<()> {
-        let local = self.core().local();
-        self.check_open()?;
+        let core = self.open_core()?;
+        let local = core.local();
+        core.check_open()?;
         local.counters.deletes.add(1);
-        run(self.core(), &local)
+        run(core, &local)?;
+        core.acknowledge(&local)
     }
 
     /// Moves a file or a directory with all that is in it, in one instant; replaces as rename(2) does: a file by a file, an
@@ -343,7 +312,7 @@ impl MemFs {
     /// [`Error::MemoryLimit`], [`Error::Closed`].
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         let (path, to) = (from.as_ref(), to.as_ref());
-        let result = self.other(|core, local| core.rename(local, path, to));
+        let result = self.change(|core, local| core.rename(local, path, to));
         self.noted("rename", About { path, to: Some(to), ..About::default() }, result)
     }
 
@@ -353,7 +322,7 @@ impl MemFs {
     /// As [`read`](MemFs::read) and [`write`](MemFs::write).
     pub fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<u64> {
         let (path, to) = (from.as_ref(), to.as_ref());
-        let result = Self::timed_write(self.core(), |core, local| core.copy(local, path, to));
+        let result = Self::timed_write(self.open_core()?, |core, local| core.copy(local, path, to));
         self.noted("copy", About { path, to: Some(to), ..About::default() }, result)
     }
 
@@ -361,7 +330,7 @@ impl MemFs {
     pub fn exists(&self, path: impl AsRef<str>) -> bool {
         let local = self.core().local();
         local.counters.others.add(1);
-        self.core().exists(&local, path.as_ref())
+        self.open_core().is_ok_and(|core| core.exists(&local, path.as_ref()))
     }
 
     /// What is known of a file or directory.
@@ -403,12 +372,12 @@ impl MemFs {
                 found: format!("{options:?}"),
             });
         }
-        let result = self.other(|core, local| {
+        let result = self.change(|core, local| {
             let OpenOptions { create, create_new, priority, .. } = *options;
             let id = core.open_or_create(local, path, Opening { create, create_new, priority })?;
             let file = File::new(core.clone(), id, core.canonical(path)?.text().to_owned(), options.clone());
             if let Some(priority) = options.priority.filter(|_| options.writes()) {
-                core.set_file_priority(local, id, priority);
+                core.set_file_priority(local, id, priority)?;
             }
             if options.truncate {
                 core.update(local, At::Node(id), Change::SetLen(0))?;
@@ -428,7 +397,7 @@ impl MemFs {
     /// [`Error::MemoryLimit`], [`Error::Closed`].
     pub fn create_dir(&self, path: impl AsRef<str>) -> Result<()> {
         let path = path.as_ref();
-        let result = self.other(|core, local| {
+        let result = self.change(|core, local| {
             if core.create_dir(local, path, false)? {
                 return Ok(());
             }
@@ -443,7 +412,7 @@ impl MemFs {
     /// As [`create_dir`](MemFs::create_dir); [`Error::AlreadyExists`] if the name is a file's.
     pub fn create_dir_all(&self, path: impl AsRef<str>) -> Result<()> {
         let path = path.as_ref();
-        let result = self.other(|core, local| core.create_dir(local, path, true).map(drop));
+        let result = self.change(|core, local| core.create_dir(local, path, true).map(drop));
         self.noted("create_dir_all", About { path, ..About::default() }, result)
     }
 
@@ -512,7 +481,7 @@ impl MemFs {
     /// As [`metadata`](MemFs::metadata); [`Error::IsADirectory`].
     pub fn set_priority(&self, path: impl AsRef<str>, priority: Priority) -> Result<()> {
         let path = path.as_ref();
-        let result = self.other(|core, local| core.set_priority(local, path, priority));
+        let result = self.change(|core, local| core.set_priority(local, path, priority));
         self.noted("set_priority", About { path, ..About::default() }, result)
     }
 
@@ -545,7 +514,7 @@ impl MemFs {
 
     /// The files with bytes in RAM, by path; empty after [`close`](MemFs::close). Looks at every file.
     pub fn memory_map(&self) -> Vec<Metadata> {
-        self.core().memory_map(&self.core().local())
+        self.open_core().map_or_else(|_| Vec::new(), |core| core.memory_map(&core.local()))
     }
 
     /// All figures. Looks at every file.
@@ -558,7 +527,7 @@ impl MemFs {
     /// # Errors
     /// [`Error::Closed`].
     pub fn sync(&self) -> Result<()> {
-        self.check_open()
+        self.other(|core, local| core.sync(local))
     }
 
     /// Closes the store for all its clones, deletes everything (temp mode) and gives its memory back. Calls under way finish
@@ -567,8 +536,7 @@ impl MemFs {
     /// # Errors
     /// None in temp mode.
     pub fn close(&self) -> Result<()> {
-        self.store.close();
-        Ok(())
+        self.opener.close()
     }
 
     /// Panics if the store's structures disagree. For tests, when no other thread uses the store.
@@ -583,7 +551,7 @@ impl fmt::Debug for MemFs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemFs")
             .field("memory_limit_bytes", &self.core().config.memory_limit_bytes)
-            .field("is_closed", &self.core().is_closed())
+            .field("is_closed", &self.open_core().is_ok_and(|core| core.is_closed()))
             .finish_non_exhaustive()
     }
 }

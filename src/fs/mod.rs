@@ -8,6 +8,7 @@ mod memfs;
 mod oplog;
 mod options;
 mod preload;
+mod store;
 
 pub use dir::{DirEntry, ReadDir, Walk};
 pub use file::File;

@@ -9,12 +9,14 @@ use super::{
     chaos::may_stop_here,
     children::{Body, Refused},
     dentry::DentryRef,
+    descriptor::{Descriptor, Plan, Status},
     error::Result,
     lookup::{Bound, Walk},
     node::{GONE, Node, NodeId},
     word::{self, Target, Word},
 };
 use crate::{
+    order::Record,
     path::{self, Canonical},
     sync::Ordering,
 };
@@ -51,7 +53,7 @@ impl Index {
         path: &Canonical<'_>,
         kind: Kind,
         parents: bool,
-        init: &NodeInit,
+        init: &NodeInit<'_>,
         cx: &Cx<'g>,
     ) -> Result<Created<'g>> {
         let Some((parent, _)) = path.split() else {
@@ -81,7 +83,7 @@ impl Index {
         names: &str,
         path: &Canonical<'_>,
         kind: Kind,
-        init: &NodeInit,
+        init: &NodeInit<'_>,
         cx: &Cx<'g>,
     ) -> Result<Option<Created<'g>>> {
         let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
@@ -100,13 +102,17 @@ impl Index {
                 return Err(error);
             }
         };
-        let top = chain.nodes[0];
-        if self.bind_new(directory, reserved.dentry, top, cx) {
+        let bound = match self.memory.record_make(cx.magazine, directory.id, &chain.nodes, &names, init) {
+            Ok(None) => Ok(self.bind_new(directory, reserved.dentry, chain.nodes[0], cx)),
+            Ok(Some(record)) => self.bind_in_order(directory, reserved.dentry, chain.nodes[0], record, cx),
+            Err(error) => Err(error),
+        };
+        if matches!(bound, Ok(true)) {
             return Ok(Some(Created::New(self.announce(directory, reserved.dentry, &chain, path, cx))));
         }
         self.discard(&chain, cx);
         self.abandon(reserved.dentry, cx);
-        Ok(None)
+        bound.map(|_| None)
     }
 
     fn exists<'g>(
@@ -166,7 +172,7 @@ impl Index {
     }
 
     /// Registers a dentry that nobody can reach yet, or frees it.
-    fn register(&self, dentry: DentryRef<'_>, body: &Body, cx: &Cx<'_>) -> Result<bool> {
+    pub(super) fn register(&self, dentry: DentryRef<'_>, body: &Body, cx: &Cx<'_>) -> Result<bool> {
         match body.register(dentry, &self.memory, cx.magazine) {
             Ok(()) => Ok(true),
             Err(refused) => {
@@ -181,7 +187,7 @@ impl Index {
     }
 
     /// Inserts a registered dentry; if its name is there already, that one is returned and this one withdrawn.
-    fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
+    pub(super) fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
         match self.table.insert(dentry, cx.guard) {
             Ok(()) => dentry,
             Err(other) => {
@@ -216,8 +222,41 @@ impl Index {
             .is_ok()
     }
 
+    /// The same where an order of changes is kept: through a descriptor, which carries the record.
+    fn bind_in_order(
+        &self,
+        directory: &Bound<'_>,
+        dentry: DentryRef<'_>,
+        moved: Target,
+        record: &Record,
+        cx: &Cx<'_>,
+    ) -> Result<bool> {
+        let plan = Plan {
+            source: None,
+            moved,
+            destination: Some((dentry, None)),
+            closing: None,
+            moves: None,
+            record: Some(record),
+        };
+        if !self.may_bind(self.body(directory.target(), cx.guard), cx.guard)
+            || self.moves_now() != directory.moves
+        {
+            plan.drop_record(&self.memory, cx.guard);
+            return Ok(false);
+        }
+        let descriptor = Descriptor::new(&plan, &self.memory, cx.magazine, cx.guard)?;
+        Ok(descriptor.is_some_and(|descriptor| self.execute(descriptor, cx.guard) == Status::Succeeded))
+    }
+
     /// Makes the nodes for `names` and links all below the first to each other.
-    fn build<'g>(&'g self, names: &[&str], kind: Kind, init: &NodeInit, cx: &Cx<'g>) -> Result<Chain<'g>> {
+    fn build<'g>(
+        &'g self,
+        names: &[&str],
+        kind: Kind,
+        init: &NodeInit<'_>,
+        cx: &Cx<'g>,
+    ) -> Result<Chain<'g>> {
         let mut chain =
             Chain { nodes: Vec::with_capacity(names.len()), names: Vec::with_capacity(names.len() - 1) };
         let built = names.iter().enumerate().try_for_each(|(depth, name)| {
@@ -238,7 +277,7 @@ impl Index {
         chain: &mut Chain<'g>,
         name: &str,
         kind: Kind,
-        init: &NodeInit,
+        init: &NodeInit<'_>,
         cx: &Cx<'g>,
     ) -> Result<()> {
         let target = self.make_node(kind, init, cx)?;
@@ -260,7 +299,7 @@ impl Index {
         Ok(())
     }
 
-    fn make_node(&self, kind: Kind, init: &NodeInit, cx: &Cx<'_>) -> Result<Target> {
+    fn make_node(&self, kind: Kind, init: &NodeInit<'_>, cx: &Cx<'_>) -> Result<Target> {
         self.memory.admit(size_of::<Node>())?;
         let id = self.nodes.alloc(cx.nodes).ok_or(IndexError::Memory(size_of::<Node>() as u64))?;
         let target = Target { id: NodeId::new(id), kind };

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     arena::Magazine,
     epoch::Guard,
+    order::Record,
     sync::{AtomicU32, AtomicU64, Ordering},
 };
 use std::{mem::offset_of, ptr::NonNull};
@@ -32,6 +33,8 @@ pub(super) enum Status {
     Disturbed = 2,
     /// The directory to be closed has an entry.
     NotEmpty = 3,
+    /// It will succeed, whatever comes, but it has no place in the order of changes yet; reads as before.
+    Won = 4,
 }
 
 /// One word's part.
@@ -44,8 +47,8 @@ pub(super) struct Entry {
 
 /// What an operation does, in terms of names; shared by all its helpers.
 pub(super) struct Plan<'g> {
-    /// The dentry that dies.
-    pub(super) source: DentryRef<'g>,
+    /// The dentry that dies; `None` to create.
+    pub(super) source: Option<DentryRef<'g>>,
     /// What it stands for.
     pub(super) moved: Target,
     /// The dentry that takes over, and what it stands for before; `None` to remove.
@@ -54,6 +57,8 @@ pub(super) struct Plan<'g> {
     pub(super) closing: Option<&'g Body>,
     /// The `moves` word and its value, if a directory moves.
     pub(super) moves: Option<(&'g AtomicU64, u64)>,
+    /// What the order of changes is told, in a store that is to survive.
+    pub(super) record: Option<&'g Record>,
 }
 
 #[repr(C, align(16))]
@@ -62,6 +67,7 @@ pub(super) struct Descriptor {
     helpers: AtomicU32,
     moved: Target,
     replaced: Option<Target>,
+    /// Null in a creation.
     source: *const Dentry,
     /// Null in a removal.
     destination: *const Dentry,
@@ -70,17 +76,26 @@ pub(super) struct Descriptor {
     /// Null where no directory moves.
     moves: *const AtomicU64,
     moves_before: u64,
+    /// Null where no order is kept. Held until the last helper has left.
+    record: *const Record,
 }
 
 impl Descriptor {
-    /// Makes a descriptor with its maker inside; `None` if a dentry or body has gone meanwhile.
+    /// Makes a descriptor with its maker inside; `None` if a dentry or body has gone meanwhile. The plan's record is its, or
+    /// is no more.
     pub(super) fn new<'g>(
         plan: &Plan<'g>,
         memory: &Memory,
         magazine: &Magazine,
         guard: &'g Guard,
     ) -> Result<Option<&'g Descriptor>> {
-        let ptr = memory.alloc(magazine, size_of::<Descriptor>())?.cast::<Descriptor>();
+        let ptr = match memory.alloc(magazine, size_of::<Descriptor>()) {
+            Ok(ptr) => ptr.cast::<Descriptor>(),
+            Err(error) => {
+                plan.drop_record(memory, guard);
+                return Err(error);
+            }
+        };
         // SAFETY: fresh memory of this size.
         let this = unsafe {
             ptr.as_ptr().write(Self::of(plan));
@@ -91,6 +106,7 @@ impl Descriptor {
         }
         // SAFETY: never published.
         unsafe { memory.free(ptr.cast(), size_of::<Descriptor>()) };
+        plan.drop_record(memory, guard);
         Ok(None)
     }
 
@@ -102,11 +118,12 @@ impl Descriptor {
             helpers: AtomicU32::new(1),
             moved: plan.moved,
             replaced: plan.destination.and_then(|(_, replaced)| replaced),
-            source: plan.source.as_ptr(),
+            source: plan.source.map_or(std::ptr::null(), DentryRef::as_ptr),
             destination: plan.destination.map_or(std::ptr::null(), |(dentry, _)| dentry.as_ptr()),
             closing: plan.closing.map_or(std::ptr::null(), std::ptr::from_ref),
             moves,
             moves_before,
+            record: plan.record.map_or(std::ptr::null(), std::ptr::from_ref),
         }
     }
 
@@ -115,7 +132,7 @@ impl Descriptor {
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
         let word = |word: &AtomicU64| &raw const *word;
         let mut entries = [
-            Some(self.source_entry(word(&self.source().word))),
+            self.source().map(|dentry| self.source_entry(word(&dentry.word))),
             self.destination().map(|dentry| self.destination_entry(word(&dentry.word))),
             self.closing().map(|body| self.closing_entry(word(&body.state))),
             (!self.moves.is_null()).then(|| self.moves_entry()),
@@ -150,9 +167,16 @@ impl Descriptor {
     }
 
     /// For those inside.
-    pub(super) fn source(&self) -> DentryRef<'_> {
+    pub(super) fn source(&self) -> Option<DentryRef<'_>> {
         // SAFETY: held until the last one leaves (invariant 3).
-        unsafe { DentryRef::from_address(self.source.expose_provenance() as u64) }
+        (!self.source.is_null())
+            .then(|| unsafe { DentryRef::from_address(self.source.expose_provenance() as u64) })
+    }
+
+    /// What is to be told to the order. For those inside, and those who met the descriptor under a guard.
+    pub(super) fn record(&self) -> Option<&Record> {
+        // SAFETY: held until the last one leaves; then given up through the epoch.
+        unsafe { self.record.as_ref() }
     }
 
     /// For those inside.
@@ -175,6 +199,7 @@ impl Descriptor {
             0 => Status::Undecided,
             1 => Status::Succeeded,
             2 => Status::Disturbed,
+            4 => Status::Won,
             other => {
                 debug_assert_eq!(other, Status::NotEmpty as u32);
                 Status::NotEmpty
@@ -187,6 +212,12 @@ impl Descriptor {
         debug_assert_ne!(status, Status::Undecided);
         let undecided = Status::Undecided as u32;
         let _ = self.status.compare_exchange(undecided, status as u32, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// From won to succeeded: the instant at which it takes effect, where an order is kept.
+    pub(super) fn succeed(&self) {
+        let (won, succeeded) = (Status::Won as u32, Status::Succeeded as u32);
+        let _ = self.status.compare_exchange(won, succeeded, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     pub(super) fn enter(&self) -> bool {
@@ -211,12 +242,20 @@ impl Descriptor {
         }
         // SAFETY: the descriptor's own holds, taken by `hold_all`, given back once: by the last.
         unsafe {
-            self.source().unhold(memory, guard);
+            if let Some(source) = self.source() {
+                source.unhold(memory, guard);
+            }
             if let Some(destination) = self.destination() {
                 destination.unhold(memory, guard);
             }
             if let Some(body) = self.closing() {
                 body.unhold(memory, guard);
+            }
+            if let (Some(record), Some(order)) = (self.record(), memory.order()) {
+                match self.status() {
+                    Status::Succeeded => order.give_up(record, guard),
+                    _ => order.discard(record, guard),
+                }
             }
         }
         // SAFETY: no word holds it (invariant 2), so no thread that pins later can find it.
@@ -243,22 +282,30 @@ impl Descriptor {
 }
 
 impl<'g> Plan<'g> {
-    fn hold_all(&self, memory: &Memory, guard: &'g Guard) -> bool {
-        if !self.source.hold() {
-            return false;
+    /// Of a plan that comes to nothing.
+    pub(super) fn drop_record(&self, memory: &Memory, guard: &Guard) {
+        if let (Some(record), Some(order)) = (self.record, memory.order()) {
+            // SAFETY: nobody else has seen it.
+            unsafe { order.discard(record, guard) };
         }
-        let destination = self.destination.map(|(dentry, _)| dentry);
-        if destination.is_none_or(DentryRef::hold) {
+    }
+
+    fn hold_all(&self, memory: &Memory, guard: &'g Guard) -> bool {
+        let dentries = [self.source, self.destination.map(|(dentry, _)| dentry)];
+        let mut held = dentries.into_iter().flatten().take_while(|dentry| dentry.hold()).count();
+        if held == dentries.iter().flatten().count() {
             if self.closing.is_none_or(Body::hold) {
                 return true;
             }
-            if let Some(dentry) = destination {
-                // SAFETY: held just above.
-                unsafe { dentry.unhold(memory, guard) };
-            }
         }
-        // SAFETY: held just above.
-        unsafe { self.source.unhold(memory, guard) };
+        for dentry in dentries.into_iter().flatten() {
+            if held == 0 {
+                break;
+            }
+            held -= 1;
+            // SAFETY: held just above.
+            unsafe { dentry.unhold(memory, guard) };
+        }
         false
     }
 }

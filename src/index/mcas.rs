@@ -50,9 +50,23 @@ impl Index {
             may_stop_here();
             let empty = descriptor.closing().is_none_or(|body| self.is_empty_for_good(body, guard));
             may_stop_here();
-            descriptor.decide(if empty { Status::Succeeded } else { Status::NotEmpty });
+            let won = if descriptor.record().is_some() { Status::Won } else { Status::Succeeded };
+            descriptor.decide(if empty { won } else { Status::NotEmpty });
         }
+        self.take_place(descriptor, guard);
         self.conclude(descriptor);
+    }
+
+    /// Where an order of changes is kept: a descriptor that has won takes its place in it, and only then effect. So nobody
+    /// sees a change that has no place, and what depends on it comes after it.
+    fn take_place(&self, descriptor: &Descriptor, guard: &Guard) {
+        if descriptor.status() == Status::Won
+            && let (Some(record), Some(order)) = (descriptor.record(), self.memory.order())
+        {
+            order.append(record, guard);
+            may_stop_here();
+            descriptor.succeed();
+        }
     }
 
     /// Puts the descriptor into all its words; false if it was decided meanwhile. Every word was seen with the descriptor in
@@ -124,9 +138,9 @@ impl Index {
         match descriptor.destination() {
             None => moved.unname(Ordering::SeqCst),
             Some(destination) => {
-                let source = descriptor.source().address();
+                let source = descriptor.source().map(DentryRef::address);
                 // 0: its creator has not come to set it, and will find that it is set.
-                for before in [0, source] {
+                for before in [Some(0), source].into_iter().flatten() {
                     let to = destination.address();
                     let _ = moved.dentry.compare_exchange(before, to, Ordering::SeqCst, Ordering::SeqCst);
                 }
@@ -142,15 +156,15 @@ impl Index {
     /// Names that are reserved and not bound yet are killed: their creators find them dead, and see the descriptor when they
     /// try again. Those that come to be registered after the scan has passed are not bound without reading the state word.
     fn is_empty_for_good(&self, body: &Body, guard: &Guard) -> bool {
-        body.for_each(guard, |dentry| self.is_unbound_for_good(dentry))
+        body.for_each(guard, |dentry| self.is_unbound_for_good(dentry, guard))
     }
 
-    fn is_unbound_for_good(&self, dentry: DentryRef<'_>) -> bool {
+    fn is_unbound_for_good(&self, dentry: DentryRef<'_>, guard: &Guard) -> bool {
         loop {
             let seen = dentry.word.load(Ordering::SeqCst);
             may_stop_here();
             if let Some(other) = word::descriptor(seen) {
-                match read_or_disturb(other, dentry, seen) {
+                match self.read_or_disturb(other, dentry, seen, guard) {
                     Word::None => continue,
                     value => return value == Word::Dead,
                 }
@@ -223,22 +237,31 @@ impl Index {
             }
         }
     }
-}
 
-/// For the scan of a directory that is to end: what a child's name reads as that holds a descriptor. If that is None, the
-/// descriptor has failed and is out of that word when this returns.
-///
-/// It is not helped: it may be waiting for a word that the scanning descriptor has taken. What would bind a name here is made
-/// to fail instead, and its maker waits for the scan when it tries again. A descriptor that scans is never made to fail this
-/// way, because it binds no name that was free. One that has succeeded is left to its helpers, who have more to do.
-fn read_or_disturb(descriptor: *const Descriptor, dentry: DentryRef<'_>, seen: u64) -> Word {
-    let read = || Word::decode(descriptor::resolve(&dentry.word, seen));
-    if read() == Word::None {
-        // SAFETY: met in a word under the caller's guard.
-        unsafe { (*descriptor).decide(Status::Disturbed) };
+    /// For the scan of a directory that is to end: what a child's name reads as that holds a descriptor. If that is None, the
+    /// descriptor has failed and is out of that word when this returns.
+    ///
+    /// It is not helped: it may be waiting for a word that the scanning descriptor has taken. What would bind a name here is made
+    /// to fail instead, and its maker waits for the scan when it tries again. A descriptor that scans is never made to fail this
+    /// way, because it binds no name that was free. One that has won has all its words, and only needs its place. One that
+    /// has succeeded is left to its helpers, who have more to do.
+    fn read_or_disturb(
+        &self,
+        descriptor: *const Descriptor,
+        dentry: DentryRef<'_>,
+        seen: u64,
+        guard: &Guard,
+    ) -> Word {
+        let read = || Word::decode(descriptor::resolve(&dentry.word, seen));
         if read() == Word::None {
-            let _ = dentry.word.compare_exchange(seen, word::NONE, Ordering::SeqCst, Ordering::SeqCst);
+            // SAFETY: met in a word under the caller's guard.
+            let descriptor = unsafe { &*descriptor };
+            descriptor.decide(Status::Disturbed);
+            self.take_place(descriptor, guard);
+            if read() == Word::None {
+                let _ = dentry.word.compare_exchange(seen, word::NONE, Ordering::SeqCst, Ordering::SeqCst);
+            }
         }
+        read()
     }
-    read()
 }

@@ -10,6 +10,7 @@ use crate::{
     arena::{Arena, Budget, Magazine},
     epoch::Guard,
     map::{Zeroable, Zeroed},
+    order::Order,
     sync::{Arc, AtomicU64, Ordering},
 };
 use crossbeam_utils::CachePadded;
@@ -50,6 +51,7 @@ impl Striped {
 /// The index's way to the arena.
 pub(super) struct Memory {
     arena: Arc<Arena>,
+    order: Option<Arc<Order>>,
     bytes: Striped,
     /// How many more allocations succeed.
     #[cfg(test)]
@@ -57,13 +59,19 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(arena: Arc<Arena>) -> Self {
+    pub(super) fn new(arena: Arc<Arena>, order: Option<Arc<Order>>) -> Self {
         Self {
             arena,
+            order,
             bytes: Striped::new(),
             #[cfg(test)]
             patience: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// The order of changes, if one is kept.
+    pub(super) fn order(&self) -> Option<&Order> {
+        self.order.as_deref()
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {

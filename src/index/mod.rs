@@ -13,12 +13,14 @@
 //! 4. No thread waits for another: whatever is met half-way can be read as it is, and completed.
 
 mod cache;
+mod change;
 mod chaos;
 mod children;
 mod create;
 mod dentry;
 mod descriptor;
 mod error;
+mod load;
 mod lookup;
 mod mcas;
 mod memory;
@@ -35,8 +37,10 @@ mod tests;
 mod validate;
 mod word;
 
+pub(crate) use change::NameChange;
 pub(crate) use create::Created;
 pub(crate) use error::IndexError;
+pub(crate) use load::Loading;
 pub(crate) use lookup::{Bound, Settled};
 #[cfg(test)]
 pub(crate) use node::CONTENT_MASK;
@@ -45,6 +49,7 @@ pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};
 use crate::{
     arena::{Arena, Magazine, Pool, PoolMagazine},
     epoch::Guard,
+    order::Order,
     sync::{Arc, AtomicU64, Ordering},
 };
 use children::Body;
@@ -76,9 +81,10 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// An index of a root directory, for up to `capacity` nodes.
-    pub(crate) fn new(arena: Arc<Arena>, capacity: u32) -> io::Result<Self> {
-        let memory = Arc::new(Memory::new(arena));
+    /// An index of a root directory, for up to `capacity` nodes. With an `order`, every change of names takes its place in
+    /// it before it can be seen.
+    pub(crate) fn new(arena: Arc<Arena>, capacity: u32, order: Option<Arc<Order>>) -> io::Result<Self> {
+        let memory = Arc::new(Memory::new(arena, order));
         let nodes = Arc::new(Pool::new(memory.budget().clone(), capacity)?);
         let full = |_| io::Error::new(io::ErrorKind::OutOfMemory, "no room for an empty index");
         let index = Self {

@@ -80,7 +80,7 @@ const _: () = assert!(size_of::<Node>() == 64);
 
 /// What the floor above puts into a new node.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NodeInit {
+pub(crate) struct NodeInit<'n> {
     pub(crate) content: u64,
     pub(crate) heat: u64,
     pub(crate) reads: u32,
@@ -88,12 +88,14 @@ pub(crate) struct NodeInit {
     pub(crate) accessed: u32,
     pub(crate) created: u64,
     pub(crate) modified: u64,
+    /// What the order of changes is told with a file's creation, if one is kept.
+    pub(crate) note: &'n [u64],
 }
 
 impl Node {
     /// Makes the slot a node of `kind` with one reference. Relaxed stores: the compare-and-swap that binds the node to its
     /// name publishes them (Release there, Acquire in every look-up).
-    pub(super) fn initialise(&self, kind: Kind, init: &NodeInit) {
+    pub(super) fn initialise(&self, kind: Kind, init: &NodeInit<'_>) {
         debug_assert_eq!(self.state.load(Ordering::Relaxed), 0, "the slot was free");
         let file = kind == Kind::File;
         self.content.store(if file { init.content & CONTENT_MASK } else { init.content }, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 use super::{
     Cx, Index, IndexError, Kind, NodeId,
     chaos::may_stop_here,
+    dentry::DentryRef,
     descriptor::{Descriptor, Plan, Status},
     error::Result,
     lookup::Bound,
@@ -25,6 +26,12 @@ impl Index {
             if self.settle(dentry, cx.guard) != Word::Bound(target) || self.moves_now() != bound.moves {
                 continue;
             }
+            if self.memory.order().is_some() {
+                if self.remove_in_order(&bound, dentry, cx)? {
+                    return Ok(target.id);
+                }
+                continue;
+            }
             let (plain, marked) = (word::bound(target), word::unbinding(target));
             if dentry.word.compare_exchange(plain, marked, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 may_stop_here();
@@ -34,6 +41,23 @@ impl Index {
                 return Ok(target.id);
             }
         }
+    }
+
+    /// The same where an order of changes is kept: through a descriptor, which carries the record. False: try again.
+    fn remove_in_order(&self, bound: &Bound<'_>, source: DentryRef<'_>, cx: &Cx<'_>) -> Result<bool> {
+        let moved = bound.target();
+        let record = self.memory.record_remove(cx.magazine, moved.id)?;
+        let plan =
+            Plan { source: Some(source), moved, destination: None, closing: None, moves: None, record };
+        let Some(descriptor) = Descriptor::new(&plan, &self.memory, cx.magazine, cx.guard)? else {
+            return Ok(false);
+        };
+        if self.execute(descriptor, cx.guard) != Status::Succeeded {
+            return Ok(false);
+        }
+        self.table.bury(source, cx.guard);
+        self.count_down(Kind::File, cx);
+        Ok(true)
     }
 
     /// Removes an empty directory.
@@ -64,7 +88,9 @@ impl Index {
         if body.has_entry(cx.guard) {
             return Ok(Some(Status::NotEmpty));
         }
-        let plan = Plan { source, moved, destination: None, closing: Some(body), moves: None };
+        let record = self.memory.record_remove(cx.magazine, moved.id)?;
+        let plan =
+            Plan { source: Some(source), moved, destination: None, closing: Some(body), moves: None, record };
         let Some(descriptor) = Descriptor::new(&plan, &self.memory, cx.magazine, cx.guard)? else {
             return Ok(None);
         };

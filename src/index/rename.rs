@@ -3,6 +3,7 @@
 use super::{
     Cx, Index, IndexError, Kind, NodeId,
     create::Reserved,
+    dentry::DentryRef,
     descriptor::{Descriptor, Plan, Status},
     error::Result,
     lookup::Bound,
@@ -86,18 +87,26 @@ impl Index {
         {
             return Ok(Attempt::Again);
         }
+        let record = self.memory.record_rename(
+            cx.magazine,
+            moved.id,
+            parent.id,
+            reserved.dentry.name_str(),
+            reserved.target,
+        )?;
         let plan = Plan {
-            source: source_dentry,
+            source: Some(source_dentry),
             moved,
             destination: Some((reserved.dentry, reserved.target)),
             closing: closing.map(|replaced| self.body(replaced, cx.guard)),
             moves: moved.is_dir().then_some((&*self.moves, source.moves)),
+            record,
         };
         let Some(descriptor) = Descriptor::new(&plan, &self.memory, cx.magazine, cx.guard)? else {
             return Ok(Attempt::Again);
         };
         match self.execute(descriptor, cx.guard) {
-            Status::Succeeded => Ok(Attempt::Done(self.after_rename(&plan, cx))),
+            Status::Succeeded => Ok(Attempt::Done(self.after_rename(&plan, source_dentry, cx))),
             Status::NotEmpty => Err(IndexError::NotEmpty(to.text().to_owned())),
             _ => Ok(Attempt::Again),
         }
@@ -122,8 +131,8 @@ impl Index {
         }
     }
 
-    fn after_rename(&self, plan: &Plan<'_>, cx: &Cx<'_>) -> Option<NodeId> {
-        self.table.bury(plan.source, cx.guard);
+    fn after_rename(&self, plan: &Plan<'_>, source: DentryRef<'_>, cx: &Cx<'_>) -> Option<NodeId> {
+        self.table.bury(source, cx.guard);
         let (_, replaced) = plan.destination?;
         let replaced = replaced?;
         if replaced.is_dir() {

@@ -68,7 +68,7 @@ impl Names {
     pub fn new() -> Self {
         let budget = Arc::new(Budget::new(1 << 16));
         let arena = Arc::new(Arena::new(budget, 64, false).expect("small"));
-        let index = Index::new(arena.clone(), 8).expect("small");
+        let index = Index::new(arena.clone(), 8, None).expect("small");
         let collector = Collector::new();
         let seats = Seats::new(|| Seat {
             handle: collector.register(),

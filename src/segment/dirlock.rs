@@ -1,9 +1,12 @@
 //! A storage directory that one instance has for itself.
 //!
-//! The lock is on the directory's own descriptor, so it leaves nothing behind and ends with the process, however that ends.
+//! The lock is on the directory's own descriptor, so it leaves nothing behind and ends with the process, however that ends. An
+//! instance that lasts has a file in the directory locked, too, with its process id inside. That excludes nobody; it tells who
+//! finds the directory locked what kind of instance has it, and whose.
 //!
-//! # Invariant
-//! While a `DirLock` lives, the directory at its path is the one that is locked, unless somebody else removed it.
+//! # Invariants
+//! 1. While a `DirLock` lives, the directory at its path is the one that is locked, unless somebody else removed it.
+//! 2. Nothing is written in a directory before it is locked, and the lock file is never removed.
 
 use crate::error::{Error, Result};
 use rustix::{
@@ -11,24 +14,43 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    fs, io,
-    os::fd::OwnedFd,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// The file that says which process has a lasting store.
+const LOCK_FILE: &str = "lock";
 
 /// Ends with its drop; then the directories that it made are removed, if they are empty.
 pub(crate) struct DirLock {
     /// Deepest first.
     made: Vec<PathBuf>,
     _dir: OwnedFd,
+    _owner: Option<File>,
 }
 
 impl DirLock {
-    /// Makes `dir` if it is not there, and locks it.
+    /// Makes `dir` if it is not there, and locks it, for an instance that leaves nothing behind.
     ///
     /// # Errors
     /// `InstanceConflict` if another instance has it, in this process or another one; `Io`.
     pub(crate) fn acquire(dir: &Path) -> Result<Self> {
+        Self::acquire_for(dir, false)
+    }
+
+    /// The same for an instance that lasts.
+    ///
+    /// # Errors
+    /// `Locked` if another one that lasts has it, with its process (which may be this one), `InstanceConflict` if one that
+    /// does not; `Io`.
+    pub(crate) fn acquire_lasting(dir: &Path) -> Result<Self> {
+        Self::acquire_for(dir, true)
+    }
+
+    fn acquire_for(dir: &Path, lasts: bool) -> Result<Self> {
         let failed = |doing| move |error: io::Error| Error::io(dir.display().to_string(), doing, error);
         let mut made = Vec::new();
         loop {
@@ -42,16 +64,18 @@ impl DirLock {
                 locked => locked,
             };
             match locked {
-                Ok(Some(fd)) => return Ok(Self { made, _dir: fd }),
+                Ok(Some(fd)) => {
+                    let mut lock = Self { made, _dir: fd, _owner: None };
+                    if lasts {
+                        lock._owner = Some(sign(dir).map_err(failed("write the lock file"))?);
+                    }
+                    return Ok(lock);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     remove_all(&made);
                     return Err(match error {
-                        Errno::WOULDBLOCK => Error::InstanceConflict {
-                            path: dir.to_path_buf(),
-                            expected: "a directory that no other instance uses",
-                            found: "a live instance",
-                        },
+                        Errno::WOULDBLOCK => conflict(dir, lasts),
                         other => failed("lock the storage directory")(other.into()),
                     });
                 }
@@ -60,14 +84,70 @@ impl DirLock {
     }
 }
 
+/// Why a directory that is locked cannot be had.
+fn conflict(dir: &Path, lasts: bool) -> Error {
+    match lasts.then(|| owner_of(dir)).flatten() {
+        Some(pid) => Error::Locked { path: dir.to_path_buf(), pid },
+        None => Error::InstanceConflict {
+            path: dir.to_path_buf(),
+            expected: "a directory that no other instance uses",
+            found: "a live instance",
+        },
+    }
+}
+
+/// Locks the lock file in `dir`, which is locked, and writes this process's id into it.
+fn sign(dir: &Path) -> io::Result<File> {
+    let open = File::options().write(true).create(true).truncate(false).mode(0o644).open(dir.join(LOCK_FILE));
+    let mut file = open?;
+    // Emptied before it is locked: who finds it locked does not read its last owner's.
+    file.set_len(0)?;
+    // Who looks at the lock has it shared, for a moment.
+    for _ in 0..TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            locked => {
+                locked?;
+                break;
+            }
+        }
+    }
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+    Ok(file)
+}
+
+/// The process whose lasting instance has the directory, 0 if it does not say; `None` if no such instance has it. Waits a
+/// little for one that has just locked it.
+fn owner_of(dir: &Path) -> Option<u32> {
+    let mut is_owned = false;
+    for _ in 0..TRIES {
+        if let Ok(mut file) = File::open(dir.join(LOCK_FILE)) {
+            let looked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+            is_owned = looked == Err(Errno::WOULDBLOCK);
+            let mut text = String::new();
+            // A line that is not whole is being written.
+            if is_owned
+                && file.read_to_string(&mut text).is_ok()
+                && let Some(Ok(pid)) = text.strip_suffix('\n').map(str::parse)
+            {
+                return Some(pid);
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+    is_owned.then_some(0)
+}
+
 impl Drop for DirLock {
     fn drop(&mut self) {
         remove_all(&self.made);
     }
 }
 
-/// How often a directory's parent may be found missing, while other instances come and go, before that is believed.
+/// How often what other instances do may be in the way, while they come and go, before it is believed to stay.
 const TRIES: u32 = 64;
+
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// `create_dir_all` that remembers what it made.
 fn make_all(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -182,5 +262,65 @@ mod tests {
             }
         });
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_lasting_instance_names_its_process_and_a_passing_one_is_a_conflict() {
+        let home = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        for round in 0..3 {
+            let lasting = DirLock::acquire_lasting(home.path()).unwrap();
+            assert!(
+                matches!(DirLock::acquire_lasting(home.path()), Err(Error::Locked { pid, .. }) if pid == own)
+            );
+            assert!(matches!(DirLock::acquire(home.path()), Err(Error::InstanceConflict { .. })));
+            drop(lasting);
+            let passing = DirLock::acquire(home.path()).unwrap();
+            let found = DirLock::acquire_lasting(home.path());
+            assert!(matches!(found, Err(Error::InstanceConflict { .. })), "round {round}");
+            drop(passing);
+        }
+    }
+
+    #[test]
+    fn a_lasting_instance_writes_nothing_into_the_directory_of_a_passing_one() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("store");
+        let passing = DirLock::acquire(&dir).unwrap();
+        assert!(DirLock::acquire_lasting(&dir).is_err());
+        drop(passing);
+        assert!(!dir.exists());
+        drop(DirLock::acquire_lasting(&dir).unwrap());
+        assert!(dir.is_dir(), "a store that lasts leaves its directory");
+    }
+
+    const OWNED: &str = "MEMFS_TEST_OWNED_DIR";
+
+    /// Not a test of its own: the other process of the one below.
+    #[test]
+    fn owns_a_directory_until_it_is_killed() {
+        let Some(dir) = std::env::var_os(OWNED) else { return };
+        let _lock = DirLock::acquire_lasting(Path::new(&dir)).unwrap();
+        println!("owned");
+        std::thread::sleep(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_owner_in_another_process_is_named_and_its_lock_ends_with_a_kill() {
+        use std::io::BufRead;
+        let home = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["segment::dirlock::tests::owns_a_directory_until_it_is_killed", "--exact", "--nocapture"])
+            .env(OWNED, home.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = io::BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("owned")));
+        let found = DirLock::acquire_lasting(home.path());
+        assert!(matches!(found, Err(Error::Locked { pid, .. }) if pid == child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        DirLock::acquire_lasting(home.path()).unwrap();
     }
 }

@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Bits of an [`ExtentRef`], so that a content word has a byte left for its tag.
-const EXTENT_BITS: u32 = 56;
+pub(super) const EXTENT_BITS: u32 = 56;
 
 /// Smallest granule of space in a segment.
-const MIN_UNIT_SHIFT: u32 = 8;
+pub(super) const MIN_UNIT_SHIFT: u32 = 8;
 
 /// Most units in a segment: what a field of the state word can count.
 pub(super) const MAX_UNITS: u32 = 1 << 20;
@@ -26,8 +26,8 @@ pub(super) const MAX_UNITS: u32 = 1 << 20;
 /// The unit that belongs to the segment itself; extents start after it.
 pub(super) const FIRST_UNIT: u32 = 1;
 
-/// Most segments a store ever names, so that the table of them stays small.
-const MAX_SEGMENTS: u64 = 1 << 20;
+/// Most segments a store ever names, so that the table of them stays small, and six digits are enough for a file's name.
+const MAX_SEGMENTS: u64 = 1_000_000;
 
 /// How many segments a storage limit is cut into at least, so that space can be recycled under it.
 const SEGMENTS_PER_LIMIT: u64 = 8;
@@ -46,6 +46,11 @@ impl ExtentRef {
         debug_assert!(bits != 0 && bits >> EXTENT_BITS == 0, "{bits:#x} was not made by a store");
         Self(bits)
     }
+
+    /// From bits that may have come to harm on a disk; `None` if no store can have made them.
+    pub(crate) fn try_from_bits(bits: u64) -> Option<Self> {
+        (bits != 0 && bits >> EXTENT_BITS == 0).then_some(Self(bits))
+    }
 }
 
 /// An [`ExtentRef`], taken apart.
@@ -56,60 +61,73 @@ pub(super) struct Place {
     pub(super) len_bytes: usize,
 }
 
-/// The sizes of a store's segments and records, fixed when it is opened.
+/// The sizes of a store's records and segments. What the bits of an [`ExtentRef`] mean is fixed when a store is made; in what
+/// lengths it makes segments, each time it is opened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
+    /// Of the segments it makes.
     pub(super) segment_bytes: u64,
     pub(super) chunk_bytes: usize,
     /// The smallest file that can be a segment: it holds the largest record, or is all the limit allows.
     pub(super) min_segment_bytes: u64,
-    unit_shift: u32,
-    len_bits: u32,
-    unit_bits: u32,
+    pub(super) unit_shift: u32,
+    pub(super) len_bits: u32,
+    pub(super) unit_bits: u32,
 }
 
 impl Layout {
-    /// Fits segments to the limit: `segment_bytes` or an eighth of the limit, but a record must fit if it can.
+    /// Of a store that ends with its process: the bits fit its segments. Those fit the limit: `segment_bytes` or an eighth of
+    /// it, but a record must fit if it can.
     pub(super) fn new(
         segment_bytes: u64,
         chunk_bytes: usize,
         limit_bytes: Option<u64>,
         header_bytes: usize,
     ) -> Result<Self> {
-        if segment_bytes == 0 {
-            return Err(Error::argument("segment_size", "at least 1 byte", segment_bytes));
-        }
-        let len_bits = usize::BITS - chunk_bytes.leading_zeros();
-        if chunk_bytes == 0 || len_bits > 28 {
-            return Err(Error::argument("chunk_size", "1 to 268435455 bytes", chunk_bytes));
-        }
-        let mut bytes = segment_bytes.min(MAX_SEGMENT_BYTES);
-        if let Some(limit) = limit_bytes {
-            bytes = bytes.min(floor_power_of_two(limit / SEGMENTS_PER_LIMIT));
-        }
-        // The unit depends on the segment's size and the room for a record on the unit: one step of growth settles it.
-        let largest_record = |bytes: u64| {
-            let unit = 1u64 << unit_shift_of(bytes);
-            (chunk_bytes as u64 + header_bytes as u64).next_multiple_of(unit) + unit
-        };
-        let mut smallest = page_ceil_u64(largest_record(bytes));
-        bytes = page_ceil_u64(bytes.max(smallest).max(largest_record(smallest)));
-        if let Some(limit) = limit_bytes {
-            bytes = bytes.min(limit / PAGE_BYTES as u64 * PAGE_BYTES as u64);
-        }
-        smallest = smallest.min(bytes);
-        let unit_shift = unit_shift_of(bytes);
-        let units = (bytes >> unit_shift).max(2);
+        let len_bits = check_sizes(segment_bytes, chunk_bytes)?;
+        let sizes = Sizes::fit(segment_bytes, chunk_bytes, limit_bytes, header_bytes, None);
+        let units = (sizes.segment_bytes >> sizes.unit_shift).max(2);
         let unit_bits = u64::BITS - (units - 1).leading_zeros();
-        debug_assert!(units <= u64::from(MAX_UNITS));
-        Ok(Self {
-            segment_bytes: bytes,
-            chunk_bytes,
-            min_segment_bytes: smallest,
-            unit_shift,
-            len_bits,
-            unit_bits,
-        })
+        Ok(Self::of(sizes, chunk_bytes, len_bits, unit_bits))
+    }
+
+    /// Of a new store that lasts: its bits name the largest segment that its units allow, so that later ones may be larger.
+    /// An eighth of the limit is left for what is not segments.
+    pub(super) fn lasting(
+        segment_bytes: u64,
+        chunk_bytes: usize,
+        limit_bytes: Option<u64>,
+        header_bytes: usize,
+    ) -> Result<Self> {
+        let len_bits = check_sizes(segment_bytes, chunk_bytes)?;
+        let sizes =
+            Sizes::fit(segment_bytes, chunk_bytes, limit_bytes.map(less_an_eighth), header_bytes, None);
+        Ok(Self::of(sizes, chunk_bytes, len_bits, MAX_UNITS.ilog2()))
+    }
+
+    /// The same bits, and new segments as this opening of the store wants them.
+    pub(super) fn with_segments(
+        self,
+        segment_bytes: u64,
+        limit_bytes: Option<u64>,
+        header_bytes: usize,
+    ) -> Result<Self> {
+        check_sizes(segment_bytes, self.chunk_bytes)?;
+        let limit_bytes = limit_bytes.map(less_an_eighth);
+        let sizes =
+            Sizes::fit(segment_bytes, self.chunk_bytes, limit_bytes, header_bytes, Some(self.unit_shift));
+        Ok(Self::of(sizes, self.chunk_bytes, self.len_bits, self.unit_bits))
+    }
+
+    fn of(sizes: Sizes, chunk_bytes: usize, len_bits: u32, unit_bits: u32) -> Self {
+        let Sizes { segment_bytes, min_segment_bytes, unit_shift } = sizes;
+        debug_assert!(segment_bytes >> unit_shift <= 1 << unit_bits);
+        Self { segment_bytes, chunk_bytes, min_segment_bytes, unit_shift, len_bits, unit_bits }
+    }
+
+    /// Length of the largest segment that its bits can name.
+    pub(super) fn max_segment_bytes(&self) -> u64 {
+        1 << (self.unit_bits + self.unit_shift)
     }
 
     pub(super) fn unit_bytes(&self) -> u64 {
@@ -123,7 +141,7 @@ impl Layout {
 
     /// How many whole units a file of `bytes` has.
     pub(super) fn capacity_units(&self, bytes: u64) -> u32 {
-        debug_assert!(bytes <= self.segment_bytes);
+        debug_assert!(bytes <= self.max_segment_bytes());
         (bytes >> self.unit_shift) as u32
     }
 
@@ -158,8 +176,59 @@ impl Layout {
     }
 }
 
-/// Largest segment: units of 64 KiB.
-const MAX_SEGMENT_BYTES: u64 = (MAX_UNITS as u64) << 16;
+/// Units of 64 KiB at most.
+pub(super) const MAX_UNIT_SHIFT: u32 = 16;
+
+/// How long segments are, and their units.
+struct Sizes {
+    segment_bytes: u64,
+    min_segment_bytes: u64,
+    unit_shift: u32,
+}
+
+impl Sizes {
+    fn fit(
+        segment_bytes: u64,
+        chunk_bytes: usize,
+        limit_bytes: Option<u64>,
+        header_bytes: usize,
+        fixed_shift: Option<u32>,
+    ) -> Self {
+        let shift_of = |bytes| fixed_shift.unwrap_or_else(|| unit_shift_of(bytes));
+        let mut bytes = segment_bytes.min(u64::from(MAX_UNITS) << fixed_shift.unwrap_or(MAX_UNIT_SHIFT));
+        if let Some(limit) = limit_bytes {
+            bytes = bytes.min(floor_power_of_two(limit / SEGMENTS_PER_LIMIT));
+        }
+        // The unit depends on the segment's size and the room for a record on the unit: one step of growth settles it.
+        let largest_record = |bytes: u64| {
+            let unit = 1u64 << shift_of(bytes);
+            (chunk_bytes as u64 + header_bytes as u64).next_multiple_of(unit) + unit
+        };
+        let mut smallest = page_ceil_u64(largest_record(bytes));
+        bytes = page_ceil_u64(bytes.max(smallest).max(largest_record(smallest)));
+        if let Some(limit) = limit_bytes {
+            bytes = bytes.min(limit / PAGE_BYTES as u64 * PAGE_BYTES as u64);
+        }
+        smallest = smallest.min(bytes);
+        Self { segment_bytes: bytes, min_segment_bytes: smallest, unit_shift: shift_of(bytes) }
+    }
+}
+
+/// How many bits a length takes, if these sizes can be had.
+fn check_sizes(segment_bytes: u64, chunk_bytes: usize) -> Result<u32> {
+    if segment_bytes == 0 {
+        return Err(Error::argument("segment_size", "at least 1 byte", segment_bytes));
+    }
+    let len_bits = usize::BITS - chunk_bytes.leading_zeros();
+    if chunk_bytes == 0 || len_bits > 28 {
+        return Err(Error::argument("chunk_size", "1 to 268435455 bytes", chunk_bytes));
+    }
+    Ok(len_bits)
+}
+
+fn less_an_eighth(limit_bytes: u64) -> u64 {
+    limit_bytes - limit_bytes / 8
+}
 
 fn unit_shift_of(segment_bytes: u64) -> u32 {
     let units = segment_bytes.div_ceil(u64::from(MAX_UNITS)).max(1);

@@ -57,6 +57,10 @@ pub(crate) trait DiskFile: Send + Sync {
     /// Makes what was written before last (fdatasync). After an error nobody knows what of it does.
     fn sync(&self) -> io::Result<()>;
 
+    /// Extents are read in no order. With this hint a read of what is not cached brings in its whole range at once, and no
+    /// more; what read-ahead guesses would be wasted.
+    fn expect_random_reads(&self) {}
+
     /// The file as memory; `None` where that cannot be.
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>>;
 }
@@ -66,12 +70,7 @@ pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_temp(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = nameless(dir)?;
-        // Extents are read in no order. With this advice a read of what is not cached brings in its whole range at once,
-        // and no more; what read-ahead guesses would be wasted.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
-        Ok(Box::new(RealFile::new(file)))
+        Ok(Box::new(RealFile::new(nameless(dir)?)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -283,6 +282,11 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn expect_random_reads(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
     }
 
     fn map(&self, len_bytes: usize) -> io::Result<Option<FileMap>> {

@@ -19,23 +19,29 @@ mod cell;
 #[cfg(all(test, not(memfs_loom)))]
 pub(crate) mod crash;
 mod dirlock;
+mod durable;
 mod extent;
 mod fault;
+mod header;
 mod hold;
 mod io;
+mod lasting;
 mod ledger;
 #[cfg(all(test, memfs_loom))]
 mod loom_tests;
 #[cfg(memfs_loom)]
 #[path = "../model/segment.rs"]
 pub mod model;
+mod params;
 mod read;
 mod record;
+mod recover;
 #[expect(clippy::module_inception, reason = "the file is named after the thing: one segment")]
 mod segment;
 mod segments;
 mod sparse;
 mod state;
+mod stock;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 #[cfg(any(test, debug_assertions, feature = "validate"))]
@@ -45,6 +51,7 @@ pub(crate) use dirlock::DirLock;
 pub(crate) use extent::ExtentRef;
 pub(crate) use hold::SegmentHold;
 pub(crate) use io::{Disk, DiskFile, RealDisk};
+pub(crate) use params::{PARAMS_BYTES, params_chunk_bytes};
 #[cfg(all(test, not(memfs_loom)))]
 pub(crate) use read::ReadError;
 pub(crate) use segments::{SegmentConfig, Segments, StorageKind};

@@ -26,7 +26,7 @@ pub(super) fn header(owner: u64, sequence: u64, bytes: &[u8]) -> [u8; HEADER_BYT
 }
 
 /// What a record should have had, and has instead.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mismatch {
     pub(super) expected: String,
     pub(super) found: String,

@@ -1,8 +1,9 @@
 //! One segment: a file of fixed length, its space, and its bytes as memory where somebody asks for that.
 
 use super::{
+    durable::Durable,
     extent::{Layout, Place},
-    io::{Disk, DiskFile},
+    io::DiskFile,
     ledger::Charge,
     read::ReadError,
     record::{self, HEADER_BYTES, Mismatch},
@@ -14,7 +15,6 @@ use crate::{
 };
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    path::Path,
     ptr,
 };
 
@@ -27,28 +27,53 @@ pub(super) struct Segment {
     /// Null, or a `FileMap` in a box: set once, by the first who wants it.
     map: AtomicPtr<FileMap>,
     file: Box<dyn DiskFile>,
+    /// Of a segment that lasts.
+    pub(super) durable: Option<Durable>,
     /// Last: refunded when the file is closed.
     pub(super) charge: Charge,
 }
 
 impl Segment {
-    /// A new file of as many bytes as were charged, open.
-    pub(super) fn create_temp(
-        io: &dyn Disk,
-        dir: &Path,
+    /// Of a file of as many bytes as were charged.
+    pub(super) fn new(
+        file: Box<dyn DiskFile>,
         layout: &Layout,
         charge: Charge,
-    ) -> io::Result<Self> {
-        let file = io.create_temp(dir)?;
-        file.allocate(charge.bytes())?;
-        Ok(Self {
-            state: State::new(),
+        state: State,
+        durable: Option<Durable>,
+    ) -> Self {
+        Self {
+            state,
             capacity_units: layout.capacity_units(charge.bytes()),
             mapped_bytes: AtomicU64::new(0),
             map: AtomicPtr::new(ptr::null_mut()),
             file,
+            durable,
             charge,
-        })
+        }
+    }
+
+    /// Starts its space over; the caller owns it.
+    pub(super) fn reopen(&self) {
+        if let Some(durable) = &self.durable {
+            durable.restart();
+        }
+        self.state.reopen();
+    }
+
+    /// A sync of it failed.
+    pub(super) fn is_failed(&self) -> bool {
+        self.durable.as_ref().is_some_and(Durable::is_failed)
+    }
+
+    /// Whether its space may be used again when it is empty.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.durable.as_ref().is_none_or(Durable::is_reusable)
+    }
+
+    /// Makes what was written before last.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 
     /// Writes a record into space that was reserved for it.

@@ -13,12 +13,16 @@
 
 use super::{
     cell::Cell,
+    durable::Durable,
     extent::{ExtentRef, FIRST_UNIT, Layout, Place},
     hold::SegmentHold,
     io::{Disk, is_full},
-    ledger::{Charge, Ledger, Stream},
+    lasting::Lasting,
+    ledger::{Ledger, Stream},
+    params::PARAMS_BYTES,
     read::{ReadError, in_segment},
     record::{self, HEADER_BYTES},
+    recover,
     segment::Segment,
 };
 use crate::{
@@ -32,6 +36,10 @@ use std::{io, path::PathBuf};
 pub(crate) enum StorageKind {
     /// They have no name and are gone.
     Temp,
+    /// They are there when the store is opened again. `params` are what [`Segments::params`] said of the store when it was
+    /// made, which the floor above keeps; none for a store that is new. (A new store does not look at segments that
+    /// another one has left in the directory.)
+    Persist { params: Option<[u8; PARAMS_BYTES]> },
 }
 
 /// How a store uses the disk.
@@ -52,6 +60,8 @@ pub(crate) struct SegmentConfig {
 pub(crate) struct SegmentStats {
     pub(crate) segments: u64,
     pub(crate) preallocated_bytes: u64,
+    /// On disk besides: what [`Segments::charge_other`] was told of, and segments that have come to harm.
+    pub(crate) other_bytes: u64,
     /// Space of live extents, headers and rounding included.
     pub(crate) live_bytes: u64,
     /// Segments emptied and used again, or given back.
@@ -66,7 +76,7 @@ pub(crate) struct SegmentStats {
 const SPARES: usize = 2;
 
 /// How often a thread that finds no space looks again while another is bringing some.
-const PATIENCE: u32 = if cfg!(memfs_loom) { 1 } else { 200 };
+pub(super) const PATIENCE: u32 = if cfg!(memfs_loom) { 1 } else { 200 };
 
 /// A segment's number and the segment.
 pub(super) type Numbered = (u32, Arc<Segment>);
@@ -82,9 +92,11 @@ pub(crate) struct Segments {
 /// What holds keep too, beyond the store's end.
 pub(super) struct Shared {
     pub(super) config: SegmentConfig,
-    io: std::sync::Arc<dyn Disk>,
+    pub(super) io: std::sync::Arc<dyn Disk>,
     pub(super) layout: Layout,
     pub(super) ledger: Arc<Ledger>,
+    /// Of a store that outlives the process.
+    pub(super) lasting: Option<Lasting>,
     pub(super) table: Cell<Table>,
     /// By stream: version in the upper half, segment number + 1 in the lower, 0 for none.
     pub(super) active: [AtomicU64; 2],
@@ -94,30 +106,50 @@ pub(super) struct Shared {
     bringing: AtomicU32,
     /// The disk refused the last file that was asked of it.
     pub(super) is_disk_full: AtomicBool,
-    sequence: AtomicU64,
-    emptied: AtomicU64,
+    pub(super) sequence: AtomicU64,
+    pub(super) emptied: AtomicU64,
     checksum_failures: AtomicU64,
     /// Sum of the segments' estimates, see `hold`.
     pub(super) mapped_bytes: AtomicU64,
 }
 
 impl Segments {
-    /// Opens nothing yet: the first file is made by the first append.
+    /// Makes no file yet: the first append does. Segments of a lasting store that are there are found, and wait for
+    /// [`recovered`](Self::recovered).
+    ///
+    /// # Errors
+    /// `InvalidArgument`: sizes that cannot be, or another chunk size than the store has. `Corrupt`: parameters that are none.
+    /// `Io`: the directory or a segment in it could not be opened; one that has come to harm is no error.
     pub(crate) fn open(config: SegmentConfig, io: std::sync::Arc<dyn Disk>) -> Result<Self> {
-        let layout =
-            Layout::new(config.segment_bytes, config.chunk_bytes, config.storage_limit_bytes, HEADER_BYTES)?;
-        let ledger = Ledger::new(config.storage_limit_bytes, layout.segment_bytes, layout.max_segments());
+        let &SegmentConfig { segment_bytes, chunk_bytes, storage_limit_bytes: limit, .. } = &config;
+        let (layout, ledger, found) = match config.kind {
+            StorageKind::Temp => {
+                let layout = Layout::new(segment_bytes, chunk_bytes, limit, HEADER_BYTES)?;
+                (layout, Arc::new(Ledger::new(limit, layout.segment_bytes)), None)
+            }
+            StorageKind::Persist { params } => {
+                let (params, layout) = recover::settle(&config, params)?;
+                let ledger = Arc::new(Ledger::new(limit, layout.segment_bytes));
+                let found = recover::look(&config, &*io, &params, &layout, &ledger)?;
+                (layout, ledger, Some(found))
+            }
+        };
+        let (table, lasting, sequence) = match found {
+            Some(found) => (found.table, Some(found.lasting), found.sequence),
+            None => (Table::new(), None, 0),
+        };
         let shared = Shared {
             config,
             io,
             layout,
-            ledger: Arc::new(ledger),
-            table: Cell::new(Table::new()),
+            ledger,
+            lasting,
+            table: Cell::new(table),
             active: [AtomicU64::new(0), AtomicU64::new(0)],
             spares: std::array::from_fn(|_| AtomicU32::new(0)),
             bringing: AtomicU32::new(0),
             is_disk_full: AtomicBool::new(false),
-            sequence: AtomicU64::new(0),
+            sequence: AtomicU64::new(sequence),
             emptied: AtomicU64::new(0),
             checksum_failures: AtomicU64::new(0),
             mapped_bytes: AtomicU64::new(0),
@@ -196,7 +228,7 @@ impl Segments {
     /// The extent is dead: its space counts as free, and is used again when its whole segment is.
     ///
     /// # Safety
-    /// - `extent` came from this store's `append`, and is killed once.
+    /// - `extent` came from this store's `append`, or was adopted, and is killed once.
     /// - No thread reads it under a pin or finds it any more: the caller defers this call through the epoch. (Reads that
     ///   check their word afterwards, and holders, need no such protection.)
     pub(crate) unsafe fn kill(&self, extent: ExtentRef) {
@@ -205,10 +237,8 @@ impl Segments {
         let table = self.shared.table.load();
         let segment = find(&table, place.segment);
         debug_assert!(segment.is_some(), "{place:?} was killed twice");
-        if let Some(segment) = segment
-            && segment.state.release_live(units)
-        {
-            self.shared.emptied(place.segment, segment);
+        if let Some(segment) = segment {
+            self.shared.release(place.segment, segment, units);
         }
     }
 
@@ -242,7 +272,8 @@ impl Segments {
         let limit = shared.config.storage_limit_bytes;
         SegmentStats {
             segments: table.iter().flatten().count() as u64,
-            preallocated_bytes: shared.ledger.charged_bytes(),
+            preallocated_bytes: shared.ledger.charged_bytes().saturating_sub(shared.ledger.other_bytes()),
+            other_bytes: shared.ledger.other_bytes(),
             live_bytes: live_units * shared.layout.unit_bytes(),
             // Relaxed, both: figures to report.
             compactions: shared.emptied.load(Ordering::Relaxed),
@@ -289,10 +320,9 @@ impl Shared {
         loop {
             let (seen, segment) = self.active(stream);
             if let Some((number, segment)) = segment
-                && let Some(unit) = segment.state.reserve(units, segment.capacity_units)
+                && let Some(written) = self.append_to(number, &segment, owner, bytes)
             {
-                let place = Place { segment: number, unit, len_bytes: bytes.len() };
-                return self.write(place, &segment, owner, bytes);
+                return written;
             }
             match self.advance(stream, seen) {
                 Ok(()) => {}
@@ -304,6 +334,41 @@ impl Shared {
         }
     }
 
+    /// `None` if the segment takes no more of this length.
+    fn append_to(
+        &self,
+        number: u32,
+        segment: &Arc<Segment>,
+        owner: u64,
+        bytes: &[u8],
+    ) -> Option<Result<ExtentRef>> {
+        let flight = segment.durable.as_ref().map(Durable::enter);
+        let units = self.units_of(bytes.len());
+        let unit = segment.state.reserve(units, segment.capacity_units)?;
+        if segment.is_failed() {
+            self.release(number, segment, units);
+            return None;
+        }
+        if let Some(flight) = &flight {
+            flight.at(unit);
+        }
+        let place = Place { segment: number, unit, len_bytes: bytes.len() };
+        let written = self.write(place, segment, owner, bytes);
+        if let (Some(flight), Some(lasting), Ok(_)) = (flight, &self.lasting, &written) {
+            flight.written();
+            // AcqRel: Release pairs with the Acquire in `sync`; after the segment's own count.
+            lasting.written.fetch_add(1, Ordering::AcqRel);
+        }
+        Some(written)
+    }
+
+    /// Units of a segment are not live any more.
+    fn release(&self, number: u32, segment: &Arc<Segment>, units: u32) {
+        if segment.state.release_live(units) {
+            self.emptied(number, segment);
+        }
+    }
+
     /// Writes into reserved space, which is dead if that fails.
     fn write(&self, place: Place, segment: &Arc<Segment>, owner: u64, bytes: &[u8]) -> Result<ExtentRef> {
         // Relaxed: only distinct numbers are wanted.
@@ -312,9 +377,7 @@ impl Shared {
         let Err(source) = segment.write(offset, &record::header(owner, sequence, bytes), bytes) else {
             return Ok(self.layout.pack(place));
         };
-        if segment.state.release_live(self.units_of(bytes.len())) {
-            self.emptied(place.segment, segment);
-        }
+        self.release(place.segment, segment, self.units_of(bytes.len()));
         if is_full(&source) {
             return Err(self.full(bytes));
         }
@@ -405,6 +468,11 @@ impl Shared {
             }
             match self.create() {
                 Ok(Some(created)) => return Ok(created),
+                // More is promised than the limit, so the ticket stands for nothing.
+                Ok(None) if self.ledger.is_overdrawn() => {
+                    self.ledger.give_ticket();
+                    return Err(Shortage::Limit);
+                }
                 // No room for a file: then the ticket stands for a spare (ledger, invariant 2). It was put in a slot
                 // behind our eyes, by a thread that made progress.
                 Ok(None) => {}
@@ -416,105 +484,8 @@ impl Shared {
         }
     }
 
-    /// A new segment in the table; a smaller one if the disk has no more. `None` if the limit has no room.
-    fn create(&self) -> io::Result<Option<Numbered>> {
-        let StorageKind::Temp = self.config.kind;
-        let mut len_bytes = self.layout.segment_bytes;
-        loop {
-            let Some(charge) = Charge::try_new(&self.ledger, len_bytes) else { return Ok(None) };
-            let made = Segment::create_temp(&*self.io, &self.config.dir, &self.layout, charge);
-            let is_refused = made.as_ref().is_err_and(is_full);
-            // Relaxed: for judging pressure.
-            self.is_disk_full.store(is_refused, Ordering::Relaxed);
-            match made {
-                Ok(segment) => {
-                    segment.charge.bind_ticket();
-                    let segment = Arc::new(segment);
-                    return Ok(Some((self.insert(&segment), segment)));
-                }
-                Err(_) if is_refused && len_bytes > self.layout.min_segment_bytes => {
-                    len_bytes = (len_bytes / 2).max(self.layout.min_segment_bytes);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn insert(&self, segment: &Arc<Segment>) -> u32 {
-        self.table.update(|table| {
-            let mut next = table.clone();
-            let free = next.iter().position(Option::is_none).unwrap_or_else(|| {
-                next.push(None);
-                next.len() - 1
-            });
-            debug_assert!((free as u64) < self.layout.max_segments(), "more segments than tickets");
-            next[free] = Some(segment.clone());
-            (next, free as u32)
-        })
-    }
-
-    fn take_spare(&self) -> Option<Numbered> {
-        let number = self.spares.iter().find_map(|slot| {
-            // AcqRel: Acquire pairs with the Release in `park`: the segment is ours from here. Release is not needed, but
-            // there is no Acquire-only exchange that would be cheaper.
-            slot.swap(0, Ordering::AcqRel).checked_sub(1)
-        })?;
-        let segment = find(&self.table.load(), number).cloned();
-        debug_assert!(segment.is_some(), "a spare segment that is not in the table");
-        let segment = segment?;
-        segment.charge.bind_ticket();
-        if segment.state.load().is_sealed() {
-            segment.state.reopen();
-        }
-        Some((number, segment))
-    }
-
-    /// Puts a segment in hand among the spares, if there is a free slot.
-    fn park(&self, number: u32, segment: &Segment) -> bool {
-        segment.charge.unbind_ticket();
-        let parked = self.spares.iter().any(|slot| {
-            // Release: pairs with the Acquire in `take_spare`. Relaxed on failure: nothing is read.
-            slot.compare_exchange(0, number + 1, Ordering::Release, Ordering::Relaxed).is_ok()
-        });
-        if parked {
-            self.ledger.give_ticket();
-        } else {
-            segment.charge.bind_ticket();
-        }
-        parked
-    }
-
-    /// Takes back an open segment that was not needed. Others may have reserved in it (invariant 3).
-    fn put_back(&self, number: u32, segment: &Segment) {
-        if !self.park(number, segment) && segment.state.seal() {
-            self.forget(number, segment);
-        }
-    }
-
-    /// The caller was told that the segment is empty, and owns it: keeps it for the next need, or gives it back.
-    pub(super) fn emptied(&self, number: u32, segment: &Segment) {
-        // Relaxed: a figure to report.
-        self.emptied.fetch_add(1, Ordering::Relaxed);
-        if !self.park(number, segment) {
-            self.forget(number, segment);
-        }
-    }
-
-    /// Drops an empty segment in hand; the file goes with its last reader.
-    fn forget(&self, number: u32, segment: &Segment) {
-        // Relaxed: an estimate, which would keep the segment's share for ever.
-        self.mapped_bytes.fetch_sub(segment.drop_resident(), Ordering::Relaxed);
-        self.table.update(|table| {
-            let mut next = table.clone();
-            if let Some(entry) = next.get_mut(number as usize) {
-                *entry = None;
-            }
-            (next, ())
-        });
-    }
-
     /// With no space left, an active segment of which nothing is live is worth more empty. Whether one was given up.
-    fn give_up_dead(&self) -> bool {
+    pub(super) fn give_up_dead(&self) -> bool {
         let mut any = false;
         for stream in [Stream::Fresh, Stream::Moved] {
             let (seen, segment) = self.active(stream);
@@ -574,7 +545,7 @@ impl Shortage {
     }
 }
 
-fn wait_a_little(attempt: u32) {
+pub(super) fn wait_a_little(attempt: u32) {
     #[cfg(not(memfs_loom))]
     if attempt > PATIENCE / 2 {
         return thread::sleep(std::time::Duration::from_micros(100));

@@ -66,6 +66,12 @@ impl State {
         Self(AtomicU64::new(u64::from(FIRST_UNIT)))
     }
 
+    /// Sealed with nothing live in it, held once: of a segment that was found, until all that is live in it was counted.
+    pub(super) fn found(capacity_units: u32) -> Self {
+        debug_assert!(capacity_units <= MAX_UNITS);
+        Self(AtomicU64::new(SEALED | HOLD_ONE | u64::from(capacity_units)))
+    }
+
     pub(super) fn load(&self) -> Snapshot {
         // Acquire: pairs with the Release of every change, so that who sees a segment empty sees what emptied it.
         Snapshot(self.0.load(Ordering::Acquire))
@@ -89,6 +95,40 @@ impl State {
     /// Counts `units` dead that were reserved once; whether the segment is now empty.
     pub(super) fn release_live(&self, units: u32) -> bool {
         self.subtract(u64::from(units) * LIVE_ONE, |before| before.live_units() >= units)
+    }
+
+    /// Counts `units` live in a segment that was found; `false` if that is more than it has. The caller knows that it is held.
+    pub(super) fn adopt(&self, units: u32, capacity_units: u32) -> bool {
+        let mut now = self.load();
+        loop {
+            debug_assert!(
+                now.is_sealed() && now.holds() > 0,
+                "adopted in a segment that was not found: {now:?}"
+            );
+            if u64::from(now.live_units()) + u64::from(units) > u64::from(capacity_units - FIRST_UNIT) {
+                return false;
+            }
+            match self.change(now, now.0 + u64::from(units) * LIVE_ONE) {
+                Ok(()) => return true,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// Opens a segment that was found, from `unit` on, which all that is live in it precedes; ends the hold that it came with.
+    /// `false`, and nothing is changed, if it is empty but for that.
+    pub(super) fn resume(&self, unit: u32) -> bool {
+        let mut now = self.load();
+        loop {
+            debug_assert!(now.is_sealed() && now.holds() > 0 && unit <= now.tail_units(), "{unit}: {now:?}");
+            if now.live_units() == 0 {
+                return false;
+            }
+            match self.change(now, (now.0 & !SEALED & !FIELD | u64::from(unit)) - HOLD_ONE) {
+                Ok(()) => return true,
+                Err(other) => now = other,
+            }
+        }
     }
 
     /// Counts one holder; `false` if the segment is on its way to be reused, or has more holders than can be counted.

@@ -1,6 +1,7 @@
 //! The store itself: everything but its threads and its public face.
 
 use super::{
+    flush::{Limbo, Log},
     ground::Ground,
     local::{Local, Registry},
     word::Word,
@@ -8,10 +9,12 @@ use super::{
 };
 use crate::{
     arena::{Arena, Budget},
-    config::Config,
+    config::{Config, StorageMode},
     epoch::{Collector, Guard},
     error::{Error, Result},
     index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
+    journal::Journal,
+    order::Order,
     scorer::{RequestClock, Sketch},
     segment::{Disk, RealDisk, SegmentConfig, Segments, StorageKind},
     sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
@@ -51,6 +54,8 @@ pub(crate) struct Core {
     /// What is charged for the sketch.
     sketch_charged: AtomicU64,
     pub(crate) opened: Instant,
+    /// Where an order of changes is kept: in a store that is to survive its process.
+    pub(crate) log: Option<Log>,
 }
 
 /// Which file an operation is about.
@@ -71,9 +76,8 @@ pub(crate) struct Spot<'g> {
 
 impl Spot<'_> {
     #[inline]
-    pub(crate) fn word(&self) -> Word {
-        // Acquire: pairs with the Release of the exchange that published the content.
-        Word::from_bits(self.node.content.load(Acquire))
+    pub(crate) fn word(&self, core: &Core, guard: &Guard) -> Word {
+        core.word_of(self.node, guard)
     }
 
     /// Whether the file still has the name it was found by: then what was loaded from it belongs to that name.
@@ -91,11 +95,6 @@ impl Spot<'_> {
     pub(crate) fn acquire(&self, core: &Core) -> bool {
         self.bound.as_ref().is_some_and(|bound| core.index.acquire(bound))
     }
-
-    /// Exchanges the content; Release publishes the bytes and pairs with the Acquire in `word`.
-    pub(crate) fn exchange(&self, from: Word, to: Word) -> bool {
-        exchange(&self.node.content, from, to.in_place_of(from))
-    }
 }
 
 /// One exchange of a content word or slot. AcqRel: Release publishes the bytes to the Acquire loads of readers; Acquire
@@ -111,29 +110,57 @@ impl Core {
 
     /// The same over another disk.
     pub(crate) fn with_disk(config: Config, disk: std::sync::Arc<dyn Disk>) -> Result<std::sync::Arc<Core>> {
+        match config.mode {
+            StorageMode::Temp => {
+                let segments = Self::open_segments(&config, StorageKind::Temp, disk)?;
+                Self::assemble(config, segments, None)
+            }
+            StorageMode::Persist => Self::open_lasting(config, disk),
+        }
+    }
+
+    pub(super) fn open_segments(
+        config: &Config,
+        kind: StorageKind,
+        disk: std::sync::Arc<dyn Disk>,
+    ) -> Result<Segments> {
+        let config = SegmentConfig {
+            dir: config.storage_path.clone().unwrap_or_else(default_dir),
+            kind,
+            segment_bytes: config.segment_bytes,
+            chunk_bytes: config.chunk_bytes,
+            storage_limit_bytes: config.storage_limit_bytes,
+        };
+        Segments::open(config, disk)
+    }
+
+    /// A store of nothing but its root, over these segments; with a journal, one that keeps an order of changes.
+    pub(super) fn assemble(
+        config: Config,
+        segments: Segments,
+        journal: Option<Journal>,
+    ) -> Result<std::sync::Arc<Core>> {
         let budget = Arc::new(Budget::new(config.memory_limit_bytes));
         let memory = |source| Error::io("", "reserving memory", source);
         let arena =
             Arc::new(Arena::new(budget.clone(), config.chunk_bytes, config.huge_pages).map_err(memory)?);
-        let index = Index::new(arena.clone(), MAX_NODES).map_err(memory)?;
+        let log = journal.map(|journal| {
+            let order =
+                Order::new(arena.clone()).ok_or_else(|| memory(std::io::ErrorKind::OutOfMemory.into()))?;
+            Ok::<_, Error>(Log::new(order, journal, config.durability, config.memory_limit_bytes))
+        });
+        let log = log.transpose()?;
+        let order = log.as_ref().map(|log| log.order.clone());
+        let limbo = log.as_ref().map(|_| Limbo::new());
+        let index = Index::new(arena.clone(), MAX_NODES, order).map_err(memory)?;
         let sketch = Sketch::new(FIRST_SKETCH_FILES).map_err(memory)?;
-        let segments = Segments::open(
-            SegmentConfig {
-                dir: config.storage_path.clone().unwrap_or_else(default_dir),
-                kind: StorageKind::Temp,
-                segment_bytes: config.segment_bytes,
-                chunk_bytes: config.chunk_bytes,
-                storage_limit_bytes: config.storage_limit_bytes,
-            },
-            disk,
-        )?;
         let core = Core {
             id: next_id(),
             registry: Registry::new(),
             collector: Collector::new(),
             index,
             sketch,
-            ground: Box::new(Ground::new(arena, segments)),
+            ground: Box::new(Ground::new(arena, segments, limbo)),
             clock: RequestClock::new(),
             jobs: Jobs::new(&config),
             hand: CachePadded::new(AtomicU32::new(0)),
@@ -143,6 +170,7 @@ impl Core {
             staging: AtomicU64::new(0),
             sketch_charged: AtomicU64::new(0),
             opened: Instant::now(),
+            log,
             config,
         };
         let core = std::sync::Arc::new(core);
@@ -196,6 +224,15 @@ impl Core {
             }
             At::Node(id) => Ok(Spot { id, node: self.index.held(id), bound: None }),
         }
+    }
+
+    /// A file's content word. One that a change has taken is completed first, so that nobody sees what has no place in the
+    /// order of changes.
+    #[inline]
+    pub(crate) fn word_of(&self, node: &Node, guard: &Guard) -> Word {
+        // Acquire: pairs with the Release of the exchange that published the content.
+        let word = Word::from_bits(node.content.load(Acquire));
+        if word.is_pending() { self.settled_word(node, guard) } else { word }
     }
 
     /// The node of a file that has a name, or is open.
@@ -303,7 +340,7 @@ impl Core {
 
     /// Takes a node's content for good.
     fn empty(&self, local: &Local, guard: &Guard, node: &Node) {
-        let mut old = Word::from_bits(node.content.load(Acquire));
+        let mut old = self.word_of(node, guard);
         while old.content() != super::word::Content::Gone {
             let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
@@ -312,22 +349,28 @@ impl Core {
                 unsafe { self.ground.retire(local, guard, old) };
                 return;
             }
-            old = Word::from_bits(node.content.load(Acquire));
+            old = self.word_of(node, guard);
         }
     }
 
-    /// Gives up every file's content. Readers and writers in flight finish on what they hold, or find the store closed.
-    pub(crate) fn tear_down(&self, local: &Local) {
+    /// Gives up every file's content. Readers and writers in flight finish on what they hold, or find the store closed. In a
+    /// store that is to survive, what is on disk stays, and what has its place in the order is written first.
+    pub(crate) fn tear_down(&self, local: &Local) -> Result<()> {
+        if let Some(limbo) = &self.ground.limbo {
+            limbo.close();
+        }
         for slot in 0..self.index.bound() {
             let guard = local.pin();
             if let Some(node) = self.file(NodeId::new(slot)) {
                 self.empty(local, &guard, node);
             }
         }
+        let finished = self.finish_log(local);
         self.collect(local);
         self.ground.arena.drain(&local.magazine);
         self.ground.arena.trim(u64::MAX);
         self.ground.segments.shrink();
+        finished
     }
 }
 

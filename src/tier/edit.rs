@@ -8,10 +8,11 @@
 //!    that claimed them by exchanging the header's `tail` from that very length.
 
 use super::{
-    core::{At, Core, Spot, canonical_name, now_ns},
+    core::{At, Core, Spot, canonical_name},
     ground::Held,
     heat,
     local::Local,
+    log::{self, HeldChunks, Preparation, Revision},
     tree::{MAX_LEN, NoMemory, Rebuilt, Tree, TreeMemory, rebuild},
     word::{Content, Word},
 };
@@ -20,7 +21,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
-    index::{Created, IndexError, Kind, NodeId},
+    index::{Created, IndexError, Kind, NodeId, NodeInit},
     sync::Ordering::*,
 };
 
@@ -61,6 +62,20 @@ impl Drop for Staged<'_> {
 pub(crate) struct Whole<'c> {
     staged: Vec<Staged<'c>>,
     rebuilt: Option<Rebuilt>,
+    /// The chunks that are there, and their words.
+    chunks: Vec<(u64, Word)>,
+    len: u64,
+}
+
+impl<'c> Whole<'c> {
+    fn single(staged: Staged<'c>, len: u64) -> Self {
+        let chunks = if staged.word == Word::EMPTY { Vec::new() } else { vec![(0, staged.word)] };
+        Self { staged: vec![staged], rebuilt: None, chunks, len }
+    }
+
+    fn word(&self) -> Word {
+        self.rebuilt.as_ref().map_or(self.staged[0].word, |rebuilt| Word::tree(rebuilt.tree))
+    }
 }
 
 /// What one operation has taken of the RAM for staged chunks; given back when it is done.
@@ -209,17 +224,17 @@ impl Core {
     /// Stages a whole content: one word, or a tree with its chunks.
     fn stage_whole<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Whole<'c>> {
         let chunk = self.config.chunk_bytes;
-        let mut staged = Vec::with_capacity(data.len().div_ceil(chunk).max(1));
+        let len = data.len() as u64;
         if data.len() <= chunk {
-            staged.push(self.stage_bytes(local, priority, data)?);
-            return Ok(Whole { staged, rebuilt: None });
+            return Ok(Whole::single(self.stage_bytes(local, priority, data)?, len));
         }
+        let mut staged = Vec::with_capacity(data.len().div_ceil(chunk));
         let mut share = StagingShare::new(self);
         for piece in data.chunks(chunk) {
             staged.push(self.stage_chunk(local, priority, piece, &mut share)?);
         }
         let chunks: Vec<u64> = (0..staged.len() as u64).collect();
-        self.stage_tree(local, staged, &chunks, data.len() as u64)
+        self.stage_tree(local, staged, &chunks, len)
     }
 
     /// A tree of staged chunks.
@@ -238,7 +253,7 @@ impl Core {
                 rebuild(&memory, None, &changes, len, self.chunk_shift()).map_err(|NoMemory(bytes)| bytes)
             })
             .map_err(|bytes| self.memory_limit("", bytes))?;
-        Ok(Whole { staged, rebuilt: Some(rebuilt) })
+        Ok(Whole { staged, rebuilt: Some(rebuilt), chunks: changes, len })
     }
 
     fn chunk_shift(&self) -> u32 {
@@ -279,10 +294,11 @@ impl Core {
             staged.push(copy.map_err(|error| error.about(&canonical_name(to)))?);
         }
         let whole = if single {
-            if staged.is_empty() {
-                staged.push(self.stage(local, priority, 0, 0, |_| Ok(()))?);
-            }
-            Whole { staged, rebuilt: None }
+            let staged = match staged.pop() {
+                Some(staged) => staged,
+                None => self.stage(local, priority, 0, 0, |_| Ok(()))?,
+            };
+            Whole::single(staged, len)
         } else {
             self.stage_tree(local, staged, &chunks, len).map_err(|error| error.about(&canonical_name(to)))?
         };
@@ -298,11 +314,7 @@ impl Core {
         naming: Naming,
         priority: Priority,
     ) -> Result<()> {
-        let word = match &whole.rebuilt {
-            Some(rebuilt) => Word::tree(rebuilt.tree),
-            None => whole.staged[0].word,
-        };
-        let written = self.put(local, path, word, naming, priority);
+        let written = self.put(local, path, &whole, naming, priority);
         if written.is_ok() {
             whole.staged.into_iter().for_each(Staged::publish);
         } else if let Some(rebuilt) = &mut whole.rebuilt {
@@ -312,8 +324,16 @@ impl Core {
         written
     }
 
-    /// Makes `word` the content of the file `path`, by an exchange or by creating it.
-    fn put(&self, local: &Local, path: &str, word: Word, naming: Naming, priority: Priority) -> Result<()> {
+    /// Makes `whole` the content of the file `path`, by an exchange or by creating it.
+    fn put(
+        &self,
+        local: &Local,
+        path: &str,
+        whole: &Whole<'_>,
+        naming: Naming,
+        priority: Priority,
+    ) -> Result<()> {
+        let mut preparation = None;
         loop {
             self.check_open()?;
             let guard = local.pin();
@@ -322,8 +342,18 @@ impl Core {
                     return Err(Error::AlreadyExists { path: canonical_name(path) });
                 }
                 Ok(spot) => {
-                    if self.replace(local, &guard, &spot, spot.word(), word) {
-                        if let Some(priority) = naming.priority {
+                    let Some(preparation) = &mut preparation else {
+                        drop(guard);
+                        let revision =
+                            Revision { reset: true, priority: naming.priority, chunks: &whole.chunks };
+                        preparation = Some(self.prepare(local, revision)?);
+                        continue;
+                    };
+                    let change = (spot.word(self, &guard), whole.word());
+                    if self.replace(local, &guard, &spot, change, whole.len, preparation) {
+                        if let Some(priority) = naming.priority
+                            && self.log.is_none()
+                        {
                             heat::set_priority(self, spot.node, priority);
                         }
                         return Ok(());
@@ -331,7 +361,8 @@ impl Core {
                 }
                 Err(Error::NotFound { .. }) => {
                     drop(guard);
-                    if self.create(local, path, word, priority, false)?.is_some() {
+                    let content = (whole.word(), whole.len, &whole.chunks[..]);
+                    if self.create(local, path, content, priority, false)?.is_some() {
                         return Ok(());
                     }
                 }
@@ -340,26 +371,29 @@ impl Core {
         }
     }
 
-    /// Exchanges a file's content, `old`, for `word`; false if another exchange, or a change of its name, came first.
-    fn replace(&self, local: &Local, guard: &Guard, spot: &Spot<'_>, old: Word, word: Word) -> bool {
+    /// Exchanges a file's content, `old`, for one of `len` bytes; false if another exchange, or a change of its name, came
+    /// first.
+    fn replace(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        (old, word): (Word, Word),
+        len: u64,
+        preparation: &mut Preparation<'_>,
+    ) -> bool {
         if old.content() == Content::Gone || !spot.settled(self, guard) {
             return false;
         }
         let locked = self.locked_bytes(spot.node, old, guard);
-        if !spot.exchange(old, word) {
+        if !self.swing(guard, spot, (old, word), len, preparation) {
             return false;
         }
         self.locked.fetch_sub(locked, Relaxed);
-        self.written(local, guard, spot);
+        self.request(local, spot.id, spot.node, guard);
         // SAFETY: unlinked by the exchange, under the guard.
         unsafe { self.ground.retire(local, guard, old) };
         true
-    }
-
-    fn written(&self, local: &Local, guard: &Guard, spot: &Spot<'_>) {
-        // Relaxed: a time orders nothing.
-        spot.node.modified.store(now_ns(), Relaxed);
-        self.request(local, spot.id, spot.node, guard);
     }
 
     /// Creates a file with this content, and its parents; `None` if there is one by now. With `hold`, a reference to it is
@@ -368,7 +402,7 @@ impl Core {
         &self,
         local: &Local,
         path: &str,
-        word: Word,
+        (word, len, chunks): (Word, u64, &[(u64, Word)]),
         priority: Priority,
         hold: bool,
     ) -> Result<Option<NodeId>> {
@@ -376,13 +410,18 @@ impl Core {
         if canonical.names_directory() {
             return Err(Error::IsADirectory { path: canonical.text().to_owned() });
         }
+        let note = if self.log.is_some() { log::note(priority, len, chunks) } else { Vec::new() };
+        let mut held = self.log.is_some().then(|| HeldChunks::new(self, chunks));
         let made = self.with_room(local, || {
             let guard = local.pin();
-            let init = self.init(word, priority);
+            let init = NodeInit { note: &note, ..self.init(word, priority) };
             match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
-                // A file that is removed again before it is held is as if it had come and gone before.
-                Ok(Created::New(bound)) if hold && !self.index.acquire(&bound) => Ok(Ok(None)),
                 Ok(Created::New(bound)) => {
+                    held.take().into_iter().for_each(HeldChunks::keep);
+                    // A file that is removed again before it is held is as if it had come and gone before.
+                    if hold && !self.index.acquire(&bound) {
+                        return Ok(Ok(None));
+                    }
                     self.request(local, bound.id, bound.node, &guard);
                     Ok(Ok(Some(bound.id)))
                 }
@@ -414,7 +453,7 @@ impl Core {
             self.check_open()?;
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             let Some(len) = self.ground.len_of(word, &guard) else {
                 if spot.still(self) {
                     return Err(self.gone(at));
@@ -475,16 +514,29 @@ impl Core {
             return false;
         }
         let Some(longer) = self.claim_slack(block, plan.data) else { return false };
+        let chunks = [(chunk, Word::ram(longer))];
+        let Ok(mut preparation) =
+            self.try_prepare(local, Revision { reset: false, priority: None, chunks: &chunks })
+        else {
+            return false;
+        };
         // If this fails, what was claimed stays unused until the block is free.
         let longer = Word::ram(longer);
         spot.settled(self, guard)
             && match word.content() {
-                Content::Tree(tree) => {
-                    self.exchange_tail(local, guard, spot, word, tree, (chunk, tail, longer), plan)
-                }
+                Content::Tree(tree) => self.exchange_tail(
+                    local,
+                    guard,
+                    spot,
+                    word,
+                    tree,
+                    (chunk, tail, longer),
+                    plan,
+                    &mut preparation,
+                ),
                 _ => {
-                    spot.exchange(word, longer) && {
-                        self.written(local, guard, spot);
+                    self.swing(guard, spot, (word, longer), plan.new_len, &mut preparation) && {
+                        self.request(local, spot.id, spot.node, guard);
                         true
                     }
                 }
@@ -502,6 +554,7 @@ impl Core {
         tree: *const Tree,
         (chunk, tail, longer): (u64, Word, Word),
         plan: &Plan<'_>,
+        preparation: &mut Preparation<'_>,
     ) -> bool {
         let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
         // SAFETY: loaded under the guard.
@@ -511,12 +564,14 @@ impl Core {
             return false;
         };
         // The block must have been in the slot when it was frozen: else it was swapped out, and is on its way to be free.
-        if rebuilt.replaced != [tail] || !spot.exchange(word, Word::tree(rebuilt.tree)) {
+        let swung = rebuilt.replaced == [tail]
+            && self.swing(guard, spot, (word, Word::tree(rebuilt.tree)), plan.new_len, preparation);
+        if !swung {
             // SAFETY: not published.
             unsafe { rebuilt.discard(&self.ground.arena) };
             return false;
         }
-        self.written(local, guard, spot);
+        self.request(local, spot.id, spot.node, guard);
         // SAFETY: unlinked by the exchange, under the guard. The word replaced was the same block's, which lives on.
         unsafe { self.ground.retire_pieces(local, guard, std::mem::take(&mut rebuilt.old)) };
         true
@@ -536,14 +591,19 @@ impl Core {
         if !plan.data.is_empty() || plan.new_len >= len || plan.new_len == 0 {
             return false;
         }
+        // Where an order is kept, what is on disk is what a crash would leave until the change is there, too.
+        if self.log.is_some() {
+            return false;
+        }
         // Its copy on disk is longer than what the file will be; without it the block counts as not yet written.
         if let Some(extent) = self.ground.take_extent(block) {
             // SAFETY: taken, so owned; readers of an older word may still look at it.
             unsafe { self.ground.retire_extent(guard, extent) };
         }
         let shorter = Word::ram(self.ground.arena.with_len(block, plan.new_len as usize));
-        spot.settled(self, guard) && spot.exchange(word, shorter) && {
-            self.written(local, guard, spot);
+        let nothing = &mut Preparation::default();
+        spot.settled(self, guard) && self.swing(guard, spot, (word, shorter), plan.new_len, nothing) && {
+            self.request(local, spot.id, spot.node, guard);
             true
         }
     }
@@ -588,14 +648,18 @@ impl Core {
                 self.compose(local, held, plan.offset as usize, plan.data, to)
             })
             .map_err(|error| error.about(&Core::name_of(at)))?;
+        let chunks = [(0, staged.word)];
+        let chunks = if staged.word == Word::EMPTY { &[] } else { &chunks[..] };
+        let mut preparation = self.prepare(local, Revision { reset: true, priority: None, chunks })?;
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
         // A tree is not held, and its address may be another's by now; the first chunk is, and with it and the length all that
         // this change is based on.
-        let same = spot.word() == base.word
+        let same = spot.word(self, &guard) == base.word
             && self.chunk_word(base.word, 0, &guard) == first
             && self.ground.len_of(base.word, &guard) == Some(base.len);
-        if !same || !self.replace(local, &guard, &spot, base.word, staged.word) {
+        let change = (base.word, staged.word);
+        if !same || !self.replace(local, &guard, &spot, change, plan.new_len, &mut preparation) {
             return Ok(false);
         }
         staged.publish();
@@ -653,16 +717,14 @@ impl Core {
             let part_staged = self.stage_part(local, base.priority, part, &mut share);
             staged.push(part_staged.map_err(|error| error.about(&Core::name_of(at)))?);
         }
+        let parts = touched.iter().filter(|part| part.changes).zip(&staged);
+        let mut changes: Vec<(u64, Word)> = parts.map(|(part, staged)| (part.chunk, staged.word)).collect();
+        let revision = Revision { reset: false, priority: None, chunks: &changes };
+        let mut preparation = self.prepare(local, revision)?;
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
-        let now = spot.word();
+        let now = spot.word(self, &guard);
         let Some(new_len) = self.still_applies(now, base, &touched, change, &guard) else { return Ok(false) };
-        let mut changes: Vec<(u64, Word)> = touched
-            .iter()
-            .filter(|part| part.changes)
-            .zip(&staged)
-            .map(|(part, staged)| (part.chunk, staged.word))
-            .collect();
         let tree = match now.content() {
             // SAFETY: loaded under the guard.
             Content::Tree(tree) => Some(unsafe { Tree::deref(tree) }),
@@ -684,13 +746,15 @@ impl Core {
                 return Ok(false);
             }
         };
-        if !spot.settled(self, &guard) || !spot.exchange(now, Word::tree(rebuilt.tree)) {
+        let swung = spot.settled(self, &guard)
+            && self.swing(&guard, &spot, (now, Word::tree(rebuilt.tree)), new_len, &mut preparation);
+        if !swung {
             // SAFETY: not published.
             unsafe { rebuilt.discard(&self.ground.arena) };
             return Ok(false);
         }
         staged.into_iter().for_each(Staged::publish);
-        self.written(local, &guard, &spot);
+        self.request(local, spot.id, spot.node, &guard);
         rebuilt.take_cut_apart();
         if tree.is_none() && !absorbed {
             rebuilt.replaced.push(now);

@@ -37,6 +37,8 @@ impl Core {
             return Err(Error::argument("target_usage", "a fraction of the limit, 0 or more", target_usage));
         }
         let started = Instant::now();
+        // What is not durable yet is held until it is.
+        self.flush(local)?;
         self.collect(local);
         let usage_before = self.in_use();
         let target = (self.config.memory_limit_bytes as f64 * target_usage) as u64;

@@ -7,6 +7,7 @@
 //!    compare-and-swap safe across a time without a guard.
 
 use super::{
+    flush::Limbo,
     local::{Lease, Local},
     tree::{Piece, Tree},
     word::{Content, Word},
@@ -25,14 +26,21 @@ const STRIPES: usize = 16;
 pub(crate) struct Ground {
     pub(crate) arena: Arc<Arena>,
     pub(crate) segments: Segments,
+    /// Where extents wait until the change that freed them is durable, in a store that is to survive.
+    pub(crate) limbo: Option<Limbo>,
     /// Bytes that were retired and are free now, striped: destructors run on whatever thread collects.
     reclaimed: [CachePadded<AtomicU64>; STRIPES],
 }
 
 impl Ground {
-    pub(crate) fn new(arena: Arc<Arena>, segments: Segments) -> Self {
+    pub(crate) fn new(arena: Arc<Arena>, segments: Segments, limbo: Option<Limbo>) -> Self {
         let reclaimed = std::array::from_fn(|_| CachePadded::new(AtomicU64::new(0)));
-        Self { arena, segments, reclaimed }
+        Self { arena, segments, limbo, reclaimed }
+    }
+
+    /// Puts bytes into a segment.
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<ExtentRef> {
+        self.segments.append(OWNER, bytes)
     }
 
     /// Bytes of files in a word; `None` if the file is gone.
@@ -40,7 +48,7 @@ impl Ground {
     pub(crate) fn len_of(&self, word: Word, _guard: &Guard) -> Option<u64> {
         Some(match word.content() {
             Content::Empty => 0,
-            Content::Gone => return None,
+            Content::Gone | Content::Pending(_) => return None,
             Content::Ram(block) => self.arena.len(block) as u64,
             Content::Disk(extent) => self.segments.len(extent) as u64,
             // SAFETY: the word was loaded under the guard.
@@ -71,7 +79,7 @@ impl Ground {
     /// The caller unlinked `word`, under `guard`; it is retired once.
     pub(crate) unsafe fn retire(&self, local: &Local, guard: &Guard, word: Word) {
         match word.content() {
-            Content::Empty | Content::Gone => {}
+            Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
                 // SAFETY: the caller unlinked the word; the extent was just taken.
@@ -122,9 +130,39 @@ impl Ground {
         }
     }
 
+    /// Gives an extent back to a block whose word could not be exchanged after all; `is_current` tells whether the word still
+    /// denotes the block. Whoever replaces the word exchanges it first and takes the extent then, so one of both finds it.
+    pub(crate) fn give_back_extent(
+        &self,
+        guard: &Guard,
+        block: BlockRef,
+        extent: ExtentRef,
+        is_current: impl Fn() -> bool,
+    ) {
+        let header = self.arena.header(block);
+        let given = header.extent.compare_exchange(0, extent.bits(), AcqRel, Relaxed).is_ok();
+        if !given || !is_current() && self.take_extent(block) == Some(extent) {
+            // SAFETY: taken by the caller, or just now, and in no word or header.
+            unsafe { self.retire_extent(guard, extent) };
+        }
+    }
+
+    /// Ends an extent; on disk, where changes are to be durable, only when the one that unlinked it is. That has its place in
+    /// the order of changes by now.
+    ///
     /// # Safety
     /// The extent is unlinked, and retired once.
     pub(crate) unsafe fn retire_extent(&self, guard: &Guard, extent: ExtentRef) {
+        match &self.limbo {
+            Some(limbo) => limbo.push(extent),
+            // SAFETY: the caller.
+            None => unsafe { self.kill_after_grace(guard, extent) },
+        }
+    }
+
+    /// # Safety
+    /// The extent is unlinked, and killed once.
+    pub(crate) unsafe fn kill_after_grace(&self, guard: &Guard, extent: ExtentRef) {
         let this: *const Ground = self;
         // SAFETY: as in `retire_block`.
         unsafe { guard.defer_unchecked(move || (*this).segments.kill(extent)) };

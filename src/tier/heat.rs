@@ -3,11 +3,11 @@
 //! ```text
 //!  63            32 31      16 15     8 7        0
 //! ┌────────────────┬──────────┬────────┬──────────┐
-//! │ progress       │ pass     │ unused │ priority │
+//! │ progress       │ pass     │ count  │ priority │
 //! └────────────────┴──────────┴────────┴──────────┘
 //! ```
 //! `progress` counts the reads towards boosts, `pass` is the sketch's pass it was last brought up to date in: it halves with
-//! every pass since, as the sketch's counters do.
+//! every pass since, as the sketch's counters do. `count` counts changes of the priority where an order of changes is kept.
 
 use super::{core::Core, local::Local};
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
 const EXACT_READS: u32 = 64;
 const STEP: u32 = 32;
 
+const COUNT_SHIFT: u32 = 8;
 const PASS_SHIFT: u32 = 16;
 const PROGRESS_SHIFT: u32 = 32;
 
@@ -55,6 +56,27 @@ fn faded(heat: u64, passes: u64) -> u32 {
 pub(crate) fn set_priority(core: &Core, node: &Node, to: Priority) {
     let pass = u64::from(core.sketch.passes() as u16) << PASS_SHIFT;
     node.heat.store(pass | u64::from(to.get()), Relaxed);
+}
+
+/// The same for a change that has its place in the order of changes and is in the content word now, by any number of helpers:
+/// `mark` is the change's, and remembers which count it was based on. One that comes 256 changes late would be deceived.
+pub(crate) fn apply_priority(core: &Core, node: &Node, to: Priority, mark: &AtomicU64) {
+    const SEEN: u64 = 1 << 32;
+    let count = |heat: u64| heat >> COUNT_SHIFT & 0xff;
+    if mark.load(Acquire) == 0 {
+        // While the change is in the content word no other one is applied: until this is, the count stands.
+        let _ = mark.compare_exchange(0, SEEN | count(node.heat.load(Acquire)), AcqRel, Acquire);
+    }
+    let before = mark.load(Acquire) & !SEEN;
+    let pass = u64::from(core.sketch.passes() as u16) << PASS_SHIFT;
+    let mut heat = node.heat.load(Acquire);
+    while count(heat) == before {
+        let next = pass | (before + 1 & 0xff) << COUNT_SHIFT | u64::from(to.get());
+        match node.heat.compare_exchange(heat, next, AcqRel, Acquire) {
+            Ok(_) => return,
+            Err(now) => heat = now,
+        }
+    }
 }
 
 /// Counts one read. Past 64 reads it writes once in 32 calls, or when the clock's second has changed.

@@ -161,7 +161,7 @@ impl Core {
 
     /// What is known of a file, under `path`.
     pub(crate) fn describe(&self, spot: &Spot<'_>, path: String, guard: &Guard) -> Metadata {
-        let word = spot.word();
+        let word = spot.word(self, guard);
         let node = spot.node;
         Metadata {
             path,
@@ -215,7 +215,7 @@ impl Core {
             let guard = local.pin();
             let id = NodeId::new(slot);
             let Ok(spot) = self.resolve(At::Node(id), &guard) else { continue };
-            if self.file(id).is_none() || self.presence(spot.word(), &guard).ram_bytes == 0 {
+            if self.file(id).is_none() || self.presence(spot.word(self, &guard), &guard).ram_bytes == 0 {
                 continue;
             }
             if let Some(path) = self.index.path_of(id, &guard) {
@@ -232,7 +232,7 @@ impl Core {
         for slot in 0..self.index.bound() {
             let guard = local.pin();
             if let Some(node) = self.file(NodeId::new(slot)) {
-                let presence = self.presence(Word::from_bits(node.content.load(Acquire)), &guard);
+                let presence = self.presence(self.word_of(node, &guard), &guard);
                 in_ram = add(in_ram, presence.ram_bytes);
                 on_disk = add(on_disk, presence.disk_bytes);
             }

@@ -4,10 +4,17 @@
 //! The figure is kept by who moves locked contents, each with one addition. A priority that changes while its file does can
 //! make it drift; so nobody is refused on its word alone: it is counted anew first.
 
-use super::{core::Core, heat, local::Local, word::Word};
+use super::{
+    core::{At, Core},
+    heat,
+    local::Local,
+    log::Revision,
+    word::Word,
+};
 use crate::{
     config::Priority,
     epoch::Guard,
+    error::Result,
     index::{Node, NodeId},
     sync::Ordering::*,
 };
@@ -26,18 +33,40 @@ impl Core {
         if let super::word::Content::Ram(block) = word.content()
             && self.file(id).is_some_and(|node| heat::priority(node).is_locked())
         {
-            // Relaxed, here and elsewhere: a figure, ordering nothing.
+            // Relaxed: as above.
             self.locked.fetch_sub(self.ground.arena.capacity(block) as i64, Relaxed);
         }
     }
 
     /// Gives a file another priority.
-    pub(crate) fn prioritise(&self, node: &Node, to: Priority, guard: &Guard) {
-        let word = Word::from_bits(node.content.load(Acquire));
-        let before = self.locked_bytes(node, word, guard);
-        heat::set_priority(self, node, to);
-        self.locked.fetch_add(self.locked_bytes(node, word, guard) - before, Relaxed);
-        self.note_priority(to);
+    pub(crate) fn prioritise(&self, local: &Local, at: At<'_>, to: Priority) -> Result<()> {
+        let revision = Revision { reset: false, priority: Some(to), chunks: &[] };
+        let mut preparation = self.prepare(local, revision)?;
+        loop {
+            self.check_open()?;
+            let guard = local.pin();
+            let spot = self.resolve(at, &guard)?;
+            let word = spot.word(self, &guard);
+            let before = self.locked_bytes(spot.node, word, &guard);
+            if self.log.is_none() {
+                heat::set_priority(self, spot.node, to);
+            } else {
+                let Some(len) = self.ground.len_of(word, &guard) else {
+                    if spot.still(self) {
+                        return Err(self.gone(at));
+                    }
+                    continue;
+                };
+                let settled = spot.settled(self, &guard);
+                if !settled || !self.swing(&guard, &spot, (word, word), len, &mut preparation) {
+                    continue;
+                }
+            }
+            // Relaxed, here and elsewhere: a figure, ordering nothing.
+            self.locked.fetch_add(self.locked_bytes(spot.node, word, &guard) - before, Relaxed);
+            self.note_priority(to);
+            return Ok(());
+        }
     }
 
     /// Whether locked files may take a block of `capacity` more: up to what an eighth of the limit and the index leave.
@@ -54,7 +83,7 @@ impl Core {
         for slot in 0..self.index.bound() {
             let guard = local.pin();
             if let Some(node) = self.file(NodeId::new(slot)) {
-                sum += self.locked_bytes(node, Word::from_bits(node.content.load(Acquire)), &guard);
+                sum += self.locked_bytes(node, self.word_of(node, &guard), &guard);
             }
         }
         self.locked.store(sum, Relaxed);

@@ -6,16 +6,19 @@
 
 mod core;
 mod edit;
+mod flush;
 mod gc;
 mod ground;
 mod heat;
 mod inspect;
 mod local;
 mod locked;
+mod log;
 #[cfg(memfs_loom)]
 #[path = "../model/tier.rs"]
 pub mod model;
 mod names;
+mod open;
 mod preload;
 mod read;
 mod room;

@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// What a new node starts with.
-    pub(crate) fn init(&self, content: Word, priority: Priority) -> NodeInit {
+    pub(crate) fn init(&self, content: Word, priority: Priority) -> NodeInit<'static> {
         let now = now_ns();
         NodeInit {
             content: content.bits(),
@@ -94,6 +94,7 @@ impl Core {
             accessed: (now / 1_000_000_000) as u32,
             created: now,
             modified: now,
+            note: &[],
         }
     }
 
@@ -126,11 +127,7 @@ impl Core {
     }
 
     pub(crate) fn set_priority(&self, local: &Local, path: &str, to: Priority) -> Result<()> {
-        self.check_open()?;
-        let guard = local.pin();
-        let spot = self.resolve(At::Path(path), &guard)?;
-        self.prioritise(spot.node, to, &guard);
-        Ok(())
+        self.prioritise(local, At::Path(path), to)
     }
 
     /// The file of this name with a reference for a handle, if there is one.
@@ -149,7 +146,7 @@ impl Core {
     pub(crate) fn open_or_create(&self, local: &Local, path: &str, opening: Opening) -> Result<NodeId> {
         let create = || {
             let priority = opening.priority.unwrap_or_default();
-            self.create(local, path, Word::EMPTY, priority, true)
+            self.create(local, path, (Word::EMPTY, 0, &[]), priority, true)
         };
         loop {
             self.check_open()?;
@@ -191,10 +188,8 @@ impl Core {
     }
 
     /// Sets the priority of an open file.
-    pub(crate) fn set_file_priority(&self, local: &Local, id: NodeId, to: Priority) {
-        if let Some(node) = self.file(id) {
-            self.prioritise(node, to, &local.pin());
-        }
+    pub(crate) fn set_file_priority(&self, local: &Local, id: NodeId, to: Priority) -> Result<()> {
+        self.prioritise(local, At::Node(id), to)
     }
 }
 

@@ -82,7 +82,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if !spot.still(self) {
                 continue;
             }
@@ -99,6 +99,7 @@ impl Core {
                     return Ok(read(&[]));
                 }
                 Content::Gone => return Err(self.gone(at)),
+                Content::Pending(_) => continue,
                 Content::Disk(_) | Content::Tree(_) => {}
             }
             // SAFETY: loaded under the guard.
@@ -119,7 +120,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if spot.still(self) {
                 // SAFETY: loaded under the guard.
                 return unsafe { self.hold_version(local, at, &spot, word, bytes, &guard) };
@@ -254,7 +255,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if !spot.still(self) {
                 continue;
             }
@@ -303,7 +304,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word();
+            let word = spot.word(self, &guard);
             if !spot.still(self) {
                 continue;
             }

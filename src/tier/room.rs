@@ -143,9 +143,16 @@ impl Core {
         let bound = (self.config.memory_limit_bytes / 8).max(want * 2);
         let evicted =
             if self.awaiting_reclamation() < bound { self.evict(local, want, up_to, looks) } else { 0 };
+        // What is to be written before it can leave, or is held until it is written.
+        let flushed = evicted < want && self.flush_for_room(local);
         self.collect(local);
         let trimmed = trimmed + self.ground.arena.trim(bytes);
-        trimmed > 0 || evicted > 0 || self.ground.reclaimed() != before
+        flushed || trimmed > 0 || evicted > 0 || self.ground.reclaimed() != before
+    }
+
+    /// Flushes if something in RAM waits for that; whether it did.
+    fn flush_for_room(&self, local: &Local) -> bool {
+        self.log.as_ref().is_some_and(|log| log.has_unflushed()) && self.flush(local).is_ok()
     }
 
     /// Swaps out the worst until `want` bytes are on their way to be free; returns how many are.
@@ -242,6 +249,10 @@ impl Core {
         }
         let Some((chunk, word)) = self.resident_word(local, guard, id, node) else { return };
         let Content::Ram(block) = word.content() else { return };
+        // One that others hold would leave its file, but not RAM.
+        if self.ground.arena.is_shared(block) {
+            return;
+        }
         let frequency = self.sketch.estimate(u64::from(id.get()), guard);
         let age = epoch.wrapping_sub(node.age.load(Relaxed));
         let size = self.ground.arena.len(block) as u64;
@@ -253,11 +264,11 @@ impl Core {
     fn resident_word(
         &self,
         local: &Local,
-        _guard: &Guard,
+        guard: &Guard,
         id: NodeId,
         node: &Node,
     ) -> Option<(Option<u64>, Word)> {
-        let word = Word::from_bits(node.content.load(Acquire));
+        let word = self.word_of(node, guard);
         let tree = match word.content() {
             Content::Ram(_) => return Some((None, word)),
             // SAFETY: loaded under the guard.

@@ -175,12 +175,17 @@ impl Core {
             return Ok(0);
         }
         if let Some(extent) = self.ground.take_extent(block) {
-            if self.publish_disk(local, &guard, slot, word, extent) {
+            // One of fewer bytes is about to be taken from the block again: see `flush::place`.
+            let whole = self.ground.segments.len(extent) == self.ground.arena.len(block);
+            if whole && self.publish_disk(local, &guard, slot, word, extent) {
                 self.locked_left(place.id, word);
                 return Ok(self.ground.arena.capacity(block) as u64);
             }
-            // SAFETY: taken out of the header above, so owned; readers of an older word may still look at it.
-            unsafe { self.ground.retire_extent(&guard, extent) };
+            self.ground.give_back_extent(&guard, block, extent, || self.is_at(place, word, &guard));
+            return Ok(0);
+        }
+        // Where changes are to be durable it is the flusher who writes them; until then the block is held anyway.
+        if self.log.is_some() {
             return Ok(0);
         }
         // SAFETY: `word` is in the slot, loaded under the guard.
@@ -200,6 +205,19 @@ impl Core {
         // SAFETY: the extent was never published.
         unsafe { self.ground.segments.kill(extent) };
         Ok(0)
+    }
+
+    /// Whether the content at `place` is what `word` says, frozen or not.
+    pub(crate) fn is_at(&self, place: Place, word: Word, guard: &Guard) -> bool {
+        let Some(node) = self.file(place.id) else { return false };
+        let content = self.word_of(node, guard);
+        let now = match place.chunk {
+            None => Some(content),
+            Some(chunk) => {
+                self.chunk_slot(&node.content, chunk, guard).map(|slot| Word::from_bits(slot.load(Acquire)))
+            }
+        };
+        now.is_some_and(|now| now.value() == word.value())
     }
 
     /// The exchange RAM → disk.
@@ -294,7 +312,7 @@ impl Core {
     pub(crate) fn thaw(&self, local: &Local, id: NodeId, chunk: u64) {
         let guard = local.pin();
         let Some(node) = self.file(id) else { return };
-        let word = Word::from_bits(node.content.load(Acquire));
+        let word = self.word_of(node, &guard);
         let Content::Tree(tree) = word.content() else { return };
         // SAFETY: loaded under the guard.
         let tree = unsafe { Tree::deref(tree) };

@@ -2,14 +2,14 @@
 
 use super::{
     core::{Core, exchange},
-    ground::OWNER,
+    ground::{HeldBlock, OWNER},
     local::Local,
     swap::{FreshBlock, Place},
     tree::Tree,
     word::{Content, Word},
 };
 use crate::{
-    arena::SparseSpans,
+    arena::{BlockRef, SparseSpans},
     epoch::Guard,
     error::{Error, Result},
     index::NodeId,
@@ -29,18 +29,21 @@ impl Core {
 
     /// Puts bytes into a segment. A full disk is compacted first: the error is for when that did not help.
     pub(crate) fn store(&self, local: &Local, bytes: &[u8]) -> Result<ExtentRef> {
-        let full = match self.ground.segments.append(OWNER, bytes) {
+        let full = match self.ground.append(bytes) {
             Err(full @ Error::StorageFull { .. }) => full,
             other => return other,
         };
-        // What is dead but was retired a moment ago becomes free first; then what is scattered is gathered.
+        // What is dead but was freed a moment ago becomes free first; then what is scattered is gathered.
+        self.flush(local)?;
         self.collect(local);
-        if let Ok(extent) = self.ground.segments.append(OWNER, bytes) {
+        if let Ok(extent) = self.ground.append(bytes) {
             return Ok(extent);
         }
         let Some(sparse) = self.ground.segments.sparse() else { return Err(full) };
         self.compact(local, &sparse)?;
-        self.ground.segments.append(OWNER, bytes)
+        self.flush(local)?;
+        self.collect(local);
+        self.ground.append(bytes)
     }
 
     /// Moves what is live in sparse segments elsewhere, so that they can be used again. An error (a full disk, say) ends it;
@@ -97,9 +100,9 @@ impl Core {
     }
 
     /// Visits every content word of a file.
-    pub(crate) fn each_place(&self, id: NodeId, _guard: &Guard, mut visit: impl FnMut(Place, Word)) {
+    pub(crate) fn each_place(&self, id: NodeId, guard: &Guard, mut visit: impl FnMut(Place, Word)) {
         let Some(node) = self.file(id) else { return };
-        let word = Word::from_bits(node.content.load(Acquire));
+        let word = self.word_of(node, guard);
         match word.content() {
             // SAFETY: loaded under the guard.
             Content::Tree(tree) => unsafe { Tree::deref(tree) }.visit(0..u64::MAX, |chunk, slot| {
@@ -129,6 +132,7 @@ impl Core {
         }
         let extent = match word.content() {
             Content::Disk(extent) => extent,
+            Content::Ram(block) if self.log.is_some() => return self.move_copy(local, guard, place, block),
             Content::Ram(block) => {
                 if let Some(extent) = self.ground.take_extent(block) {
                     // SAFETY: taken, so owned; readers of an older word may still look at it.
@@ -146,17 +150,49 @@ impl Core {
             return Ok(());
         }
         let moved = self.ground.segments.append_moved(OWNER, &scratch)?;
+        let record = self.prepare_move(local, place.id, place.chunk, extent, moved);
         let guard = local.pin();
-        let done = self
-            .slot_at(place, &guard)
-            .is_some_and(|slot| exchange(slot, word, Word::disk(moved).in_place_of(word)));
+        let done = record.is_ok()
+            && self
+                .slot_at(place, &guard)
+                .is_some_and(|slot| exchange(slot, word, Word::disk(moved).in_place_of(word)));
         // SAFETY: after the exchange the old extent is unlinked; without it the new one was never published.
         unsafe {
             if done {
+                self.note_move(record.ok().flatten(), &guard);
                 self.ground.retire_extent(&guard, extent);
             } else {
                 self.ground.segments.kill(moved);
             }
+        }
+        Ok(())
+    }
+
+    /// Moves the copy on disk of a content that is in RAM, too, where what is on disk is what a crash would leave.
+    fn move_copy(&self, local: &Local, guard: Guard, place: Place, block: BlockRef) -> Result<()> {
+        let Some(extent) = self.ground.extent_of(block) else { return Ok(()) };
+        if self.ground.segments.len(extent) != self.ground.arena.len(block) {
+            return Ok(());
+        }
+        // SAFETY: in its slot, loaded under the guard.
+        let held = unsafe { HeldBlock::share(local, block) };
+        drop(guard);
+        let moved = self.ground.segments.append_moved(OWNER, held.bytes())?;
+        let record = self.prepare_move(local, place.id, place.chunk, extent, moved);
+        let guard = local.pin();
+        let header = self.ground.arena.header(block);
+        let exchanged = || {
+            // The block is held: its header is still its own, and as long as it has the extent nobody else does.
+            header.extent.compare_exchange(extent.bits(), moved.bits(), AcqRel, Relaxed).is_ok()
+        };
+        match record {
+            Ok(record) if exchanged() => {
+                self.note_move(record, &guard);
+                // SAFETY: taken out of the header by the exchange.
+                unsafe { self.ground.retire_extent(&guard, extent) };
+            }
+            // SAFETY: never published.
+            _ => unsafe { self.ground.segments.kill(moved) },
         }
         Ok(())
     }
@@ -171,10 +207,17 @@ impl Core {
         }
         // SAFETY: `word` is in its slot, loaded under the guard.
         let bytes = unsafe { arena.bytes(from) };
+        // What the flusher is to write it looks for where it was.
+        if self.log.is_some() && self.ground.extent_of(from).is_none() {
+            return;
+        }
         let Some(to) = arena.alloc_outside(&local.magazine, bytes.len(), sparse) else { return };
         let mut fresh = FreshBlock::new(self, to);
         fresh.bytes_mut(bytes.len()).copy_from_slice(bytes);
         let extent = self.ground.take_extent(from);
+        if self.log.is_some() && extent.is_none() {
+            return;
+        }
         // Relaxed: published with the block.
         arena.header(to).extent.store(extent.map_or(0, ExtentRef::bits), Relaxed);
         if exchange(slot, word, Word::ram(to).in_place_of(word)) {
@@ -185,8 +228,7 @@ impl Core {
         } else {
             arena.header(to).extent.store(0, Relaxed);
             if let Some(extent) = extent {
-                // SAFETY: taken, so owned.
-                unsafe { self.ground.retire_extent(guard, extent) };
+                self.ground.give_back_extent(guard, from, extent, || self.is_at(place, word, guard));
             }
         }
     }

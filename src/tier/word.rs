@@ -11,7 +11,7 @@
 //! says that the slot is frozen.
 
 use super::tree::Tree;
-use crate::{arena::BlockRef, segment::ExtentRef};
+use crate::{arena::BlockRef, order::Record, segment::ExtentRef};
 use std::fmt;
 
 const TAG_BITS: u32 = 2;
@@ -45,6 +45,8 @@ pub(crate) enum Content {
     Disk(ExtentRef),
     /// A long file's chunks.
     Tree(*const Tree),
+    /// A change that has taken the word and may have no place in the order of changes yet: see `log`.
+    Pending(*const Record),
 }
 
 impl Word {
@@ -61,6 +63,16 @@ impl Word {
 
     pub(crate) fn tree(tree: *const Tree) -> Self {
         Self::tagged(tree as u64, TAG_TREE)
+    }
+
+    pub(crate) fn pending(record: *const Record) -> Self {
+        Self::tagged(record as u64, TAG_NONE)
+    }
+
+    /// Whether a change has taken the word, and is to be completed before it is read.
+    #[inline]
+    pub(crate) fn is_pending(self) -> bool {
+        self.0 & TAG_MASK == TAG_NONE && self.0 & VALUE_MASK > Self::GONE.0
     }
 
     fn tagged(payload: u64, tag: u64) -> Self {
@@ -84,7 +96,8 @@ impl Word {
             TAG_DISK => Content::Disk(ExtentRef::from_bits(payload)),
             TAG_TREE => Content::Tree(payload as *const Tree),
             _ if payload == 0 => Content::Empty,
-            _ => Content::Gone,
+            _ if payload == 1 => Content::Gone,
+            _ => Content::Pending(payload as *const Record),
         }
     }
 
@@ -124,12 +137,14 @@ mod tests {
             (Word::ram(BlockRef::from_bits(77)), Content::Ram(BlockRef::from_bits(77))),
             (Word::disk(ExtentRef::from_bits(1 << 55)), Content::Disk(ExtentRef::from_bits(1 << 55))),
             (Word::tree(tree), Content::Tree(tree)),
+            (Word::pending(tree.cast()), Content::Pending(tree.cast())),
         ];
         for (word, content) in contents {
             for count in [0, 1, 33, 63] {
                 let bound = word.in_place_of(Word::from_bits(count << 58 | 12345));
                 assert_eq!((bound.content(), bound.bits() >> 58), (content, count));
                 assert_eq!(bound.value(), word);
+                assert_eq!(bound.is_pending(), matches!(content, Content::Pending(_)));
             }
         }
     }

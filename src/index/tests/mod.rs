@@ -2,13 +2,16 @@
 
 mod contention;
 mod exhaustion;
+mod load;
 mod model;
+mod ordered;
 mod races;
 
 use super::{Created, Cx, Index, IndexError, Kind, Node, NodeId, NodeInit, memory::Memory};
 use crate::{
     arena::{Arena, Budget, Magazine, Pool, PoolMagazine},
     epoch::{Collector, Handle},
+    order::Order,
     path::Canonical,
     sync::Arc,
 };
@@ -39,14 +42,18 @@ fn path(text: &str) -> Canonical<'_> {
 impl Store {
     fn new() -> Self {
         let budget = Arc::new(Budget::new(1 << 30));
-        let arena = Arc::new(Arena::new(budget.clone(), 1 << 20, false).expect("address space"));
-        let index = Index::new(arena.clone(), 1 << 20).expect("room");
+        let arena = Arc::new(Arena::new(budget, 1 << 20, false).expect("address space"));
+        Self::over(arena, None)
+    }
+
+    fn over(arena: Arc<Arena>, order: Option<Arc<Order>>) -> Self {
+        let index = Index::new(arena.clone(), 1 << 20, order).expect("room");
         Self {
             collector: ManuallyDrop::new(Collector::new()),
             memory: index.memory.clone(),
             nodes: index.nodes.clone(),
             index: ManuallyDrop::new(index),
-            budget,
+            budget: arena.budget().clone(),
             arena,
         }
     }

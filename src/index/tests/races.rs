@@ -19,11 +19,12 @@ fn stopped_rename<'g>(index: &'g Index, from: &str, to: &str, cx: &Cx<'g>) -> &'
     let parent = index.lookup(parent, cx.guard).expect("there");
     let reserved = index.reserve(&parent, name, cx).expect("room").expect("open");
     let plan = Plan {
-        source: source.dentry.expect("not the root"),
+        source: Some(source.dentry.expect("not the root")),
         moved: source.target(),
         destination: Some((reserved.dentry, reserved.target)),
         closing: reserved.target.filter(|target| target.is_dir()).map(|target| index.body(target, cx.guard)),
         moves: source.is_dir().then_some((&*index.moves, source.moves)),
+        record: None,
     };
     Descriptor::new(&plan, &index.memory, cx.magazine, cx.guard).expect("room").expect("alive")
 }
@@ -55,7 +56,7 @@ fn a_rename_stopped_before_its_decision_reads_as_before_and_is_completed_by_whoe
                 assert_eq!(other.remove_file("/two"), Ok(one));
                 assert_eq!(index.execute(descriptor, cx.guard), Status::Succeeded);
                 // What is left to its maker: the name that died, and the file that was replaced.
-                index.table.bury(descriptor.source(), cx.guard);
+                index.table.bury(descriptor.source().expect("a rename"), cx.guard);
                 index.count_down(Kind::File, cx);
                 assert!(index.release(two));
                 index.retire(two, cx);
@@ -89,7 +90,7 @@ fn a_directory_move_stopped_half_way_stops_no_look_up_and_no_other_move() {
         assert_eq!(other.lookup("/b/a/f"), Ok((id, Kind::File)));
         assert!(other.lookup("/a/f").is_err());
         assert_eq!(index.execute(descriptor, cx.guard), Status::Succeeded);
-        index.table.bury(descriptor.source(), cx.guard);
+        index.table.bury(descriptor.source().expect("a rename"), cx.guard);
     });
 }
 
@@ -237,7 +238,7 @@ fn a_writer_that_finds_its_name_marked_completes_what_is_under_way_and_looks_aga
         assert_eq!(writer.with(|index, cx| bound.settled(index, cx.guard)), Settled::Retry);
         assert_eq!(writer.lookup("/three"), Ok((one, Kind::File)));
         assert_eq!(index.execute(descriptor, cx.guard), Status::Succeeded);
-        index.table.bury(descriptor.source(), cx.guard);
+        index.table.bury(descriptor.source().expect("a rename"), cx.guard);
     });
 }
 
@@ -265,7 +266,7 @@ fn what_a_descriptor_refers_to_outlives_its_removal_until_the_last_helper_has_le
     worker.with(|index, cx| {
         // SAFETY: the second helper is inside, so it is not retired; nor is what it refers to.
         let descriptor = unsafe { &*descriptor };
-        assert_eq!(descriptor.source().name(), b"one");
+        assert_eq!(descriptor.source().expect("a rename").name(), b"one");
         assert_eq!(index.execute(descriptor, cx.guard), Status::Disturbed);
     });
     worker.quiesce();

@@ -1,0 +1,375 @@
+//! Changes of contents in the order of all changes, for a store that is to survive: one record each.
+//!
+//! ```text
+//! CONTENT  id u32 │ flags u32 │ modified u64 │ word u64 │ len u64 │ (chunk u64 │ word u64) …
+//! MOVE     id u32 │ 0 u32 │ chunk u64 │ from u64 │ to u64
+//! ```
+//! A change is made in three steps. The record takes the content word; it takes its place in the order; the word it names
+//! takes the content word. Whoever meets a record in a content word does the last two before it goes on, so nobody sees a
+//! content that has no place, and what is based on it comes after it.
+//!
+//! # Invariants
+//! 1. A record is put into a content word once, by its maker, and appended by whoever meets it there. It is freed after it was
+//!    consumed, and not consumed before it was taken out of the word (`Core::complete`).
+//! 2. A record holds the blocks it names, from before it is published until its bytes are on disk for good.
+//! 3. A priority changes only while its record is in the content word, so such changes have one order. The count in the heat
+//!    word tells a helper that comes late that it has been applied.
+
+use super::{
+    core::{Core, Spot, exchange, now_ns},
+    heat,
+    local::Local,
+    word::{Content, Word},
+};
+use crate::{
+    config::Priority,
+    epoch::Guard,
+    index::{Node, NodeId},
+    order::Record,
+    segment::ExtentRef,
+    sync::Ordering::*,
+};
+
+pub(crate) const CONTENT: u32 = 16;
+pub(crate) const MOVE: u32 = 17;
+
+const CONTENT_BYTES: usize = 32;
+const CHUNK_BYTES: usize = 16;
+const MOVE_BYTES: usize = 32;
+
+/// All chunks that are not named are gone.
+const RESET: u32 = 1;
+/// The content stays as it is.
+const SAME: u32 = 2;
+const HAS_PRIORITY: u32 = 4;
+const PRIORITY_SHIFT: u32 = 8;
+
+/// What a record of contents says.
+pub(crate) enum ContentChange<'r> {
+    Content {
+        id: NodeId,
+        modified: u64,
+        word: Word,
+        len: u64,
+        reset: bool,
+        same: bool,
+        priority: Option<Priority>,
+        chunks: Chunks<'r>,
+    },
+    Move {
+        id: NodeId,
+        chunk: u64,
+        from: u64,
+        to: u64,
+    },
+}
+
+/// Chunks and their words, as in a record.
+#[derive(Clone)]
+pub(crate) struct Chunks<'r>(std::slice::ChunksExact<'r, u8>);
+
+impl Iterator for Chunks<'_> {
+    type Item = (u64, Word);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = self.0.next()?;
+        Some((u64_at(bytes, 0), Word::from_bits(u64_at(bytes, 8))))
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+impl<'r> ContentChange<'r> {
+    /// Takes a record of contents apart; `None` if it is another floor's.
+    pub(crate) fn of(record: &'r Record) -> Option<Self> {
+        let bytes = record.bytes();
+        Some(match record.kind() {
+            CONTENT => {
+                let flags = u32_at(bytes, 4);
+                let priority = Priority::from_level((flags >> PRIORITY_SHIFT) as u8);
+                ContentChange::Content {
+                    id: NodeId::new(u32_at(bytes, 0)),
+                    modified: u64_at(bytes, 8),
+                    word: Word::from_bits(u64_at(bytes, 16)),
+                    len: u64_at(bytes, 24),
+                    reset: flags & RESET != 0,
+                    same: flags & SAME != 0,
+                    priority: (flags & HAS_PRIORITY != 0).then_some(priority),
+                    chunks: Chunks(bytes[CONTENT_BYTES..].chunks_exact(CHUNK_BYTES)),
+                }
+            }
+            MOVE => ContentChange::Move {
+                id: NodeId::new(u32_at(bytes, 0)),
+                chunk: u64_at(bytes, 8),
+                from: u64_at(bytes, 16),
+                to: u64_at(bytes, 24),
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// The words in a creation's note: priority, length, then chunks and their words.
+pub(crate) fn note(priority: Priority, len: u64, chunks: &[(u64, Word)]) -> Vec<u64> {
+    let chunks = chunks.iter().flat_map(|(chunk, word)| [*chunk, word.value().bits()]);
+    [u64::from(priority.get()), len].into_iter().chain(chunks).collect()
+}
+
+/// A creation's note, taken apart; `None` of a directory's.
+pub(crate) fn read_note(note: &[u64]) -> Option<(Priority, u64, Vec<(u64, Word)>)> {
+    let (priority, len) = (*note.first()?, *note.get(1)?);
+    let chunks = note[2..].chunks_exact(2).map(|pair| (pair[0], Word::from_bits(pair[1]))).collect();
+    Some((Priority::from_level(priority as u8), len, chunks))
+}
+
+/// What is to be noted of a change of a content.
+#[derive(Clone, Copy)]
+pub(crate) struct Revision<'e> {
+    /// Chunks that are not named are gone.
+    pub(crate) reset: bool,
+    pub(crate) priority: Option<Priority>,
+    /// The chunks that change, and what to.
+    pub(crate) chunks: &'e [(u64, Word)],
+}
+
+/// Blocks that a record will hold, or holds: given up on drop.
+pub(crate) struct HeldChunks<'c> {
+    core: &'c Core,
+    words: Vec<Word>,
+}
+
+impl<'c> HeldChunks<'c> {
+    /// The caller owns the words, or is pinned since it loaded them.
+    pub(crate) fn new(core: &'c Core, chunks: &[(u64, Word)]) -> Self {
+        let words: Vec<Word> = chunks.iter().map(|(_, word)| *word).collect();
+        for word in &words {
+            if let Content::Ram(block) = word.content() {
+                // SAFETY: referenced by its owner, or by the content under the caller's guard.
+                unsafe { core.ground.arena.retain(block) };
+            }
+        }
+        Self { core, words }
+    }
+
+    /// The record is published and has them now.
+    pub(crate) fn keep(self) {
+        let ram = self.words.iter().filter_map(|word| match word.content() {
+            Content::Ram(block) => Some(self.core.ground.arena.capacity(block) as u64),
+            _ => None,
+        });
+        if let Some(log) = &self.core.log {
+            log.note_unflushed(ram.sum());
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for HeldChunks<'_> {
+    fn drop(&mut self) {
+        for word in &self.words {
+            if let Content::Ram(block) = word.content() {
+                // SAFETY: taken in `new`.
+                unsafe { self.core.ground.arena.release(block) };
+            }
+        }
+    }
+}
+
+/// A record that is not published yet, with what it holds.
+pub(crate) struct Prepared<'c> {
+    local: &'c Local,
+    record: &'c Record,
+    held: HeldChunks<'c>,
+}
+
+impl Prepared<'_> {
+    fn withdraw(self) {
+        if let Some(log) = &self.held.core.log {
+            // SAFETY: nobody else has seen it.
+            unsafe { log.order.discard(self.record, &self.local.pin()) };
+        }
+    }
+}
+
+/// What a change is prepared with: in a store that keeps no order, nothing.
+#[derive(Default)]
+pub(crate) struct Preparation<'c>(Option<Prepared<'c>>);
+
+impl Drop for Preparation<'_> {
+    fn drop(&mut self) {
+        if let Some(prepared) = self.0.take() {
+            prepared.withdraw();
+        }
+    }
+}
+
+impl Core {
+    /// Makes the record of a change, making room for it if need be. The words are staged, or the caller's otherwise.
+    pub(crate) fn prepare<'c>(
+        &'c self,
+        local: &'c Local,
+        revision: Revision<'_>,
+    ) -> crate::error::Result<Preparation<'c>> {
+        self.with_room(local, || self.try_prepare(local, revision))
+            .map_err(|bytes| self.memory_limit("", bytes))
+    }
+
+    /// The same without making room; how many bytes are missing.
+    pub(crate) fn try_prepare<'c>(
+        &'c self,
+        local: &'c Local,
+        revision: Revision<'_>,
+    ) -> Result<Preparation<'c>, u64> {
+        let Some(log) = &self.log else { return Ok(Preparation(None)) };
+        let Revision { reset, priority, chunks } = revision;
+        let level = priority.map_or(0, |priority| HAS_PRIORITY | u32::from(priority.get()) << PRIORITY_SHIFT);
+        let flags = level | if reset { RESET } else { 0 };
+        let len_bytes = CONTENT_BYTES + CHUNK_BYTES * chunks.len();
+        let record = log.order.record(&local.magazine, CONTENT, 0, len_bytes, |bytes| {
+            bytes[4..8].copy_from_slice(&flags.to_le_bytes());
+            for (to, (chunk, word)) in bytes[CONTENT_BYTES..].chunks_exact_mut(CHUNK_BYTES).zip(chunks) {
+                to[..8].copy_from_slice(&chunk.to_le_bytes());
+                to[8..].copy_from_slice(&word.value().bits().to_le_bytes());
+            }
+        });
+        let record = record.ok_or(len_bytes as u64)?;
+        Ok(Preparation(Some(Prepared { local, record, held: HeldChunks::new(self, chunks) })))
+    }
+
+    /// Exchanges a file's content, `from`, for `to`, which makes it `len` bytes long: at once, or, where an order is kept,
+    /// through the prepared record. False: another exchange came first, and the preparation is as it was.
+    pub(crate) fn swing(
+        &self,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        (from, to): (Word, Word),
+        len: u64,
+        preparation: &mut Preparation<'_>,
+    ) -> bool {
+        let now = now_ns();
+        let swung = match (&self.log, preparation.0.take()) {
+            (Some(log), Some(prepared)) => {
+                let same = if to.value() == from.value() { SAME } else { 0 };
+                let flags = u32_at(prepared.record.bytes(), 4) | same;
+                // SAFETY: the record is not shared yet.
+                unsafe {
+                    let amend = |at, bytes: &[u8]| log.order.amend(prepared.record, at, bytes);
+                    amend(0, &spot.id.get().to_le_bytes());
+                    amend(4, &flags.to_le_bytes());
+                    amend(8, &now.to_le_bytes());
+                    amend(16, &to.value().bits().to_le_bytes());
+                    amend(24, &len.to_le_bytes());
+                }
+                let pending = Word::pending(prepared.record);
+                let done = exchange(&spot.node.content, from, pending.in_place_of(from));
+                if done {
+                    let Prepared { record, held, .. } = prepared;
+                    held.keep();
+                    self.complete(spot.node, record, guard);
+                } else {
+                    preparation.0 = Some(prepared);
+                }
+                done
+            }
+            _ => exchange(&spot.node.content, from, to.in_place_of(from)),
+        };
+        if swung && from.value() != to.value() {
+            // Relaxed: a time orders nothing.
+            spot.node.modified.store(now, Relaxed);
+        }
+        swung
+    }
+
+    /// A content word that is taken by no change, completing those that have it.
+    #[cold]
+    pub(crate) fn settled_word(&self, node: &Node, guard: &Guard) -> Word {
+        loop {
+            // Acquire: as in `word_of`.
+            let word = Word::from_bits(node.content.load(Acquire));
+            let Content::Pending(record) = word.content() else { return word };
+            // SAFETY: met in the word under the guard: it is consumed, and then retired, only after it was taken out.
+            self.complete(node, unsafe { &*record }, guard);
+        }
+    }
+
+    /// The second and third step of a change: its place, then its effect. By its maker, by whoever meets it, and by the
+    /// consumer before it lets the record go.
+    pub(crate) fn complete(&self, node: &Node, record: &Record, guard: &Guard) {
+        let Some(log) = &self.log else { return };
+        log.order.append(record, guard);
+        let Some(ContentChange::Content { word: to, priority, .. }) = ContentChange::of(record) else {
+            return;
+        };
+        let pending = Word::pending(record);
+        let taken = || {
+            // Acquire: whoever sees it taken no more sees the priority applied.
+            let now = Word::from_bits(node.content.load(Acquire));
+            (now.value() == pending).then_some(now)
+        };
+        if let Some(priority) = priority
+            && taken().is_some()
+        {
+            heat::apply_priority(self, node, priority, &record.mark);
+        }
+        while let Some(now) = taken() {
+            if exchange(&node.content, now, to.in_place_of(now)) {
+                break;
+            }
+        }
+    }
+
+    /// Notes that a chunk's extent was moved, after the exchange that did. The record was made before it.
+    pub(crate) fn note_move(&self, moved: Option<MoveRecord<'_>>, guard: &Guard) {
+        if let (Some(log), Some(moved)) = (&self.log, moved) {
+            log.order.append(moved.take(), guard);
+        }
+    }
+
+    /// A record of a move from one extent to another; `Err` without memory for it.
+    pub(crate) fn prepare_move<'c>(
+        &'c self,
+        local: &'c Local,
+        id: NodeId,
+        chunk: Option<u64>,
+        from: ExtentRef,
+        to: ExtentRef,
+    ) -> Result<Option<MoveRecord<'c>>, u64> {
+        let Some(log) = &self.log else { return Ok(None) };
+        let record = log.order.record(&local.magazine, MOVE, 0, MOVE_BYTES, |bytes| {
+            bytes[..4].copy_from_slice(&id.get().to_le_bytes());
+            for (at, field) in [(8, chunk.unwrap_or(0)), (16, from.bits()), (24, to.bits())] {
+                bytes[at..at + 8].copy_from_slice(&field.to_le_bytes());
+            }
+        });
+        let record = record.ok_or(MOVE_BYTES as u64)?;
+        Ok(Some(MoveRecord { core: self, local, record: Some(record) }))
+    }
+}
+
+/// A record of a move that is not made yet; discarded on drop.
+pub(crate) struct MoveRecord<'c> {
+    core: &'c Core,
+    local: &'c Local,
+    record: Option<&'c Record>,
+}
+
+impl<'c> MoveRecord<'c> {
+    fn take(mut self) -> &'c Record {
+        self.record.take().expect("taken once")
+    }
+}
+
+impl Drop for MoveRecord<'_> {
+    fn drop(&mut self) {
+        if let (Some(log), Some(record)) = (&self.core.log, self.record.take()) {
+            // SAFETY: nobody else has seen it.
+            unsafe { log.order.discard(record, &self.local.pin()) };
+        }
+    }
+}

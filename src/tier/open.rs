@@ -1,0 +1,145 @@
+//! Opening a store that survived: what its journal says becomes names and contents on disk. Bytes are not read.
+
+use super::{
+    core::Core,
+    heat,
+    local::Local,
+    tree::{MAX_LEN, NoMemory, TreeMemory, rebuild},
+    word::Word,
+};
+use crate::{
+    config::{Config, Priority},
+    error::{Error, Result},
+    index::{IndexError, Loading, NodeId, NodeInit},
+    journal::{Journal, NodeView, Recovery, StoreParams},
+    segment::{Disk, ExtentRef, StorageKind},
+};
+use std::{path::Path, sync::Arc};
+
+impl Core {
+    /// Opens, or begins, the store in the configured directory.
+    pub(super) fn open_lasting(mut config: Config, disk: Arc<dyn Disk>) -> Result<Arc<Core>> {
+        let dir = config.storage_path.clone().unwrap_or_else(super::default_dir);
+        let Some(opened) = Journal::open(disk.clone(), &dir)? else {
+            let segments = Self::open_segments(&config, StorageKind::Persist { params: None }, disk.clone())?;
+            let chunk_bytes = config.chunk_bytes as u64;
+            let params = StoreParams { store_id: fresh_id(), chunk_bytes, opaque: segments.params() };
+            let journal = Journal::create(disk, &dir, &params)?;
+            let core = Self::assemble(config, segments, Some(journal))?;
+            core.ground.segments.recovered();
+            return Ok(core);
+        };
+        let chunk_bytes = opened.params.chunk_bytes as usize;
+        if config.chunk_bytes_asked && config.chunk_bytes != chunk_bytes {
+            let expected = format!("{chunk_bytes}, which the store was made with");
+            return Err(Error::argument("chunk_size", expected, config.chunk_bytes));
+        }
+        config.chunk_bytes = chunk_bytes;
+        let kind = StorageKind::Persist { params: Some(opened.params.opaque) };
+        let segments = Self::open_segments(&config, kind, disk)?;
+        let core = Self::assemble(config, segments, Some(opened.journal))?;
+        let loaded = core.load_store(&core.local(), &dir, opened.recovery);
+        if let Err(error) = loaded {
+            // What was loaded is given up; on disk everything stays as it was.
+            core.shut();
+            let _ = core.tear_down(&core.local());
+            return Err(error);
+        }
+        core.ground.segments.recovered();
+        Ok(core)
+    }
+
+    fn load_store(&self, local: &Local, dir: &Path, mut recovery: Recovery) -> Result<()> {
+        let loading = self.index.load();
+        let mut names = Vec::new();
+        recovery.visit_directories(|node| {
+            names.push((node.id, node.parent, node.name.to_owned()));
+            let guard = local.pin();
+            let init = self.loaded(node, Word::EMPTY);
+            let id = NodeId::new(node.id);
+            loading
+                .directory(id, &init, &self.cx(local, &guard))
+                .map_err(|error| self.loading_error(dir, error))
+        })?;
+        for (id, parent, name) in names {
+            let guard = local.pin();
+            loading
+                .name_directory(NodeId::new(id), NodeId::new(parent), &name, &self.cx(local, &guard))
+                .map_err(|error| self.loading_error(dir, error))?;
+        }
+        recovery.visit_files(|node| self.load_file(local, dir, &loading, node))?;
+        loading.finish(&self.cx(local, &local.pin())).map_err(|error| self.loading_error(dir, error))
+    }
+
+    fn load_file(&self, local: &Local, dir: &Path, loading: &Loading<'_>, node: &NodeView<'_>) -> Result<()> {
+        let word = self.load_content(local, dir, node)?;
+        let guard = local.pin();
+        let (id, parent) = (NodeId::new(node.id), NodeId::new(node.parent));
+        let init = self.loaded(node, word);
+        loading
+            .file(id, parent, node.name, &init, &self.cx(local, &guard))
+            .map_err(|error| self.loading_error(dir, error))
+    }
+
+    fn load_content(&self, local: &Local, dir: &Path, node: &NodeView<'_>) -> Result<Word> {
+        let corrupt = |found: String| Error::Corrupt {
+            path: node.name.to_owned(),
+            segment: 0,
+            offset: 0,
+            expected: "a file's chunks".to_owned(),
+            found,
+        };
+        let chunk_bytes = self.config.chunk_bytes as u64;
+        if node.len > MAX_LEN {
+            return Err(corrupt(format!("{} bytes", node.len)));
+        }
+        let mut changes = Vec::with_capacity(node.chunks.len());
+        for (chunk, bits) in node.chunks {
+            let extent = ExtentRef::try_from_bits(*bits).filter(|_| *chunk < node.len.div_ceil(chunk_bytes));
+            let extent = extent.ok_or_else(|| corrupt(format!("chunk {chunk} at {bits:#x}")))?;
+            self.ground.segments.adopt(extent).map_err(|error| error.about(node.name))?;
+            changes.push((*chunk, Word::disk(extent)));
+        }
+        match (node.len, &changes[..]) {
+            (0, _) => Ok(Word::EMPTY),
+            (len, [(0, word)]) if self.ground.len_of(*word, &local.pin()) == Some(len) => Ok(*word),
+            (len, changes) => {
+                let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
+                let rebuilt = rebuild(&memory, None, changes, len, self.config.chunk_bytes.trailing_zeros());
+                let rebuilt =
+                    rebuilt.map_err(|NoMemory(bytes)| self.memory_limit(&dir.to_string_lossy(), bytes))?;
+                Ok(Word::tree(rebuilt.tree))
+            }
+        }
+    }
+
+    /// What a node of the store starts with.
+    fn loaded(&self, node: &NodeView<'_>, content: Word) -> NodeInit<'static> {
+        NodeInit {
+            heat: heat::fresh(Priority::from_level(node.priority)),
+            created: node.created_ns,
+            modified: node.modified_ns,
+            accessed: (node.modified_ns / 1_000_000_000) as u32,
+            ..self.init(content, Priority::NORMAL)
+        }
+    }
+
+    fn loading_error(&self, dir: &Path, error: IndexError) -> Error {
+        match error {
+            IndexError::Invalid { reason, .. } => Error::Corrupt {
+                path: dir.to_string_lossy().into_owned(),
+                segment: 0,
+                offset: 0,
+                expected: "a tree of names".to_owned(),
+                found: reason.to_owned(),
+            },
+            other => self.index_error(other),
+        }
+    }
+}
+
+/// So that files of one store are not taken for another's.
+fn fresh_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
