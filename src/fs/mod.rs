@@ -9,6 +9,8 @@ mod oplog;
 mod options;
 mod preload;
 mod store;
+#[cfg(all(test, not(memfs_loom)))]
+mod tests;
 
 pub use dir::{DirEntry, ReadDir, Walk};
 pub use file::File;

@@ -13,7 +13,10 @@
 //! 2. No sector of a frame is all zeros, and none becomes so by the change of one byte; nor does the trailer. So a frame that
 //!    does not verify and has neither was written whole, and is damaged; else it may be torn.
 
-use super::wire::{u16_at, u32_at, u64_at};
+use super::{
+    checkpoint::StoreParams,
+    wire::{u16_at, u32_at, u64_at},
+};
 
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR: usize = 512;
@@ -21,6 +24,7 @@ pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const VERSION: u16 = 1;
 
 const FILE_MAGIC: &[u8; 8] = b"MFSjourn";
+pub(super) const CHECKPOINT_MAGIC: &[u8; 8] = b"MFScheck";
 const FRAME_MAGIC: &[u8; 8] = b"MFSframe";
 const MARK_MAGIC: &[u8; 8] = b"\x01synced\x02";
 const TRAILER: &[u8; 8] = b"frameEND";
@@ -32,7 +36,8 @@ const CLEAN: u16 = 1;
 /// What a journal file says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FileHeader {
-    pub(super) store_id: u64,
+    /// As the checkpoint has them: what is found again when that is lost.
+    pub(super) params: StoreParams,
     /// Number of the first operation it may hold.
     pub(super) start_seq: u64,
     /// The chain up to there.
@@ -46,10 +51,12 @@ impl FileHeader {
         let mut sector = [0; SECTOR];
         sector[0..8].copy_from_slice(FILE_MAGIC);
         sector[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        sector[16..24].copy_from_slice(&self.store_id.to_le_bytes());
+        sector[16..24].copy_from_slice(&self.params.store_id.to_le_bytes());
         sector[24..32].copy_from_slice(&self.start_seq.to_le_bytes());
-        sector[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
-        sector[40..44].copy_from_slice(&self.chain.to_le_bytes());
+        sector[32..40].copy_from_slice(&self.params.chunk_bytes.to_le_bytes());
+        sector[40..48].copy_from_slice(&self.file_bytes.to_le_bytes());
+        sector[64..128].copy_from_slice(&self.params.opaque);
+        sector[128..132].copy_from_slice(&self.chain.to_le_bytes());
         seal(&mut sector);
         sector
     }
@@ -58,12 +65,28 @@ impl FileHeader {
     pub(super) fn decode(sector: &[u8]) -> Result<Self, String> {
         check_sealed(sector, FILE_MAGIC)?;
         Ok(Self {
-            store_id: u64_at(sector, 16),
+            params: params_at(sector),
             start_seq: u64_at(sector, 24),
-            file_bytes: u64_at(sector, 32),
-            chain: u32_at(sector, 40),
+            file_bytes: u64_at(sector, 40),
+            chain: u32_at(sector, 128),
         })
     }
+}
+
+/// What both kinds of files have in the same places of their first sectors.
+pub(super) fn params_at(sector: &[u8]) -> StoreParams {
+    StoreParams {
+        store_id: u64_at(sector, 16),
+        chunk_bytes: u64_at(sector, 32),
+        opaque: sector[64..128].try_into().expect("64 bytes"),
+    }
+}
+
+/// What the store is, if `sector` verifies as the first one of either kind of file.
+pub(super) fn read_params(sector: &[u8]) -> Option<StoreParams> {
+    let magic: &[u8; 8] = sector.first_chunk()?;
+    let known = magic == FILE_MAGIC || magic == CHECKPOINT_MAGIC;
+    (known && check_sealed(sector, magic).is_ok()).then(|| params_at(sector))
 }
 
 /// Puts the checksum of a whole sector at its end.

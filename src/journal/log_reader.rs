@@ -2,6 +2,7 @@
 //! after them: the end, a torn tail, or damage.
 
 use super::{
+    checkpoint::StoreParams,
     files::{JOURNAL, Reader, corrupt, file_name},
     frame::{
         FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, frame_bytes, may_be_torn, was_frame_header,
@@ -59,7 +60,7 @@ impl LogReader {
         disk: &dyn Disk,
         dir: &Path,
         start: u64,
-        store_id: Option<u64>,
+        params: Option<&StoreParams>,
     ) -> Result<Option<Self>> {
         let Some(mut file) = Reader::open(disk, dir.join(file_name(JOURNAL, start)))? else {
             return Ok(None);
@@ -69,8 +70,10 @@ impl LogReader {
             Ok(header) => header,
             Err(found) => return Err(corrupt(&file.path, 0, wanted(), found)),
         };
-        if header.start_seq != start || store_id.is_some_and(|store_id| header.store_id != store_id) {
-            let found = format!("that of store {:016x} from operation {}", header.store_id, header.start_seq);
+        if header.start_seq != start || params.is_some_and(|params| header.params != *params) {
+            let (store_id, start_seq) = (header.params.store_id, header.start_seq);
+            let found =
+                format!("that of store {store_id:016x}, or of another layout, from operation {start_seq}");
             return Err(corrupt(&file.path, 0, wanted(), found));
         }
         if header.file_bytes > file.len {
@@ -117,7 +120,7 @@ impl LogReader {
         if header.file_bytes > self.file.len {
             return Err(truncated(&self.file, header.file_bytes));
         }
-        let belongs = (self.header.store_id, self.seq, self.chain);
+        let belongs = (self.header.params.store_id, self.seq, self.chain);
         let found = (header.store_id, header.first_seq, header.chain);
         if belongs != found {
             let describe = |(store, seq, chain): (u64, u64, u32)| {
@@ -182,7 +185,7 @@ impl LogReader {
         if mark.file_bytes > self.file.len {
             return Err(truncated(&self.file, mark.file_bytes));
         }
-        let belongs = (self.header.store_id, self.seq, self.chain);
+        let belongs = (self.header.params.store_id, self.seq, self.chain);
         let found = (mark.store_id, mark.next_seq, mark.chain);
         if belongs == found {
             return Ok(());
@@ -211,17 +214,6 @@ impl LogReader {
             here += SECTOR as u64;
         }
         Ok((None, dirty_to - at))
-    }
-
-    /// The next place at or after `at` where a frame's header verifies.
-    pub(super) fn find_header(&mut self, mut at: u64) -> Result<Option<(u64, FrameHeader)>> {
-        while at < self.file.len {
-            if let Some(header) = FrameHeader::decode(self.file.get(at, HEADER_BYTES)?, at) {
-                return Ok(Some((at, header)));
-            }
-            at += SECTOR as u64;
-        }
-        Ok(None)
     }
 }
 

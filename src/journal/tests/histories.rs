@@ -2,8 +2,8 @@
 //! than was acknowledged.
 
 use super::{
-    super::{Batch, Journal, Opened, StoreParams},
-    world::{CHUNK_BYTES, Rng, State, World, visited},
+    super::{Batch, Journal, Opened, StoreParams, fsck},
+    world::{CHUNK_BYTES, Rng, State, World, node_of, visited},
 };
 use crate::{
     error::Error,
@@ -183,6 +183,11 @@ impl Run {
         assert_eq!(self.acknowledged as usize, self.states.len() - 1);
         let seed = self.rng.next();
         self.disk = self.disk.crash(seed);
+        let found = fsck(&self.disk, dir()).unwrap().expect("there is a store");
+        assert!(found.is_sound(), "{:#?}", found.findings);
+        assert_eq!(found.next_seq, self.acknowledged);
+        let nodes: State = found.nodes().map(|node| (node.id, node_of(&node))).collect();
+        assert_eq!(&nodes, self.states.last().expect("the present"));
         self.open();
         assert_eq!(self.journal.as_ref().map(Journal::next_seq), Some(self.acknowledged));
     }

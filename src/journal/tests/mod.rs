@@ -1,4 +1,6 @@
 //! The floor as a whole, on a disk that can do what disks do.
 
+mod codec;
+mod damage;
 mod histories;
 mod world;

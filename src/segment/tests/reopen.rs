@@ -1,7 +1,7 @@
 //! A store that lasts, opened again: what the journal knows of is there, and the rest is free for use.
 
 use super::{
-    super::{Disk, ExtentRef, RealDisk, SegmentConfig, Segments, StorageKind, params_chunk_bytes},
+    super::{Disk, ExtentRef, RealDisk, SegmentConfig, Segments, StorageKind, params::params_chunk_bytes},
     store::{Store, TestDisk, bytes},
 };
 use crate::{
