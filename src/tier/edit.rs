@@ -74,7 +74,7 @@ impl<'c> Whole<'c> {
     }
 
     fn word(&self) -> Word {
-        self.rebuilt.as_ref().map_or(self.staged[0].word, |rebuilt| Word::tree(rebuilt.tree))
+        self.rebuilt.as_ref().map_or_else(|| self.staged[0].word, |rebuilt| Word::tree(rebuilt.tree))
     }
 }
 

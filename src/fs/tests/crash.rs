@@ -68,16 +68,19 @@ fn what_a_crash_leaves_is_a_prefix_of_history() {
     }
 }
 
+/// Steps of the history in which any call may fail.
+const STEPS: u64 = 150;
+
 #[test]
 fn any_call_may_fail_once_or_for_ever() {
     let calls = {
         let disk = CrashDisk::new();
         let store = open(&disk, builder()).expect("a disk that works");
-        run(&store, 7, 0, 60);
+        run(&store, 7, 0, STEPS);
         store.close().expect("a disk that works");
         disk.calls()
     };
-    assert!(calls > 200, "{calls} calls");
+    assert!(calls > 100, "{calls} calls");
     // Every call of the first hundred, then some.
     for call in (0..100).chain((100..calls).step_by(7)) {
         for lasts in [false, true] {
@@ -92,7 +95,7 @@ fn fail_at(call: u64, lasts: bool) {
     disk.plan(Some(Fault { call, errno: libc::EIO, lasting: lasts }));
     let run = match open(&disk, builder()) {
         Ok(store) => {
-            let run = run(&store, 7, 0, 60);
+            let run = run(&store, 7, 0, STEPS);
             // What is in RAM can be read all the same.
             let _ = readable(&store);
             let _ = store.close();
