@@ -2,5 +2,8 @@
 
 mod codec;
 mod damage;
+mod fixture;
 mod histories;
+mod measure;
+mod nonsense;
 mod world;
