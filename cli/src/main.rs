@@ -1,29 +1,44 @@
 //! The memfs command line: arguments in, exit codes out. Everything else is in the commands' modules, and nothing here
 //! reaches past the library's public interface.
 //!
-//! Exit codes: 0 done, 1 the command ran and found something wrong, 2 it could not run. Errors go to standard error.
+//! Exit codes: see `AFTER_HELP`. Errors go to standard error.
 
+mod commands;
 mod demo;
 mod digest;
+mod failures;
 mod histogram;
+mod mounts;
+mod output;
+mod progress;
 mod random;
 mod size;
+mod time;
 mod trouble;
 
 use clap::Parser;
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use output::Output;
+use std::process::ExitCode;
 use trouble::Trouble;
 
 /// A memory-first file store: many bytes under a small memory limit.
 #[derive(Parser)]
-#[command(name = "memfs", version, arg_required_else_help = true)]
+#[command(name = "memfs", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 enum Command {
-    /// Real files under a small memory limit, every byte checked, and a report.
+    /// Real files under a small memory limit, every byte checked, and a report
     Demo(demo::Options),
+    #[command(flatten)]
+    Store(commands::Command),
 }
+
+const AFTER_HELP: &str = "\
+A STORE is a directory that holds a persistent store; one process at a time
+owns it. Only import, put and bench make one that is not there. A PATH is a
+path in the store, with / between names.
+
+Exit codes: 0 all done; 1 something of it failed, and was said on standard
+error; 2 nothing was done: wrong usage, no such store, another process owns it,
+it cannot be opened, or nothing can be printed.";
 
 fn main() -> ExitCode {
     let command = match Command::try_parse() {
@@ -34,32 +49,29 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
         }
     };
-    let done = match command {
-        Command::Demo(options) => demo::run(&options),
-    };
-    match done.and_then(|outcome| show(&outcome.text).map(|()| outcome.good)) {
+    let mut out = Output::new();
+    match run(&command, &mut out).and_then(|good| out.finish().map(|()| good)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(Trouble(text)) => {
-            let _ = writeln!(io::stderr(), "memfs: {text}");
+            failures::say(&text);
             ExitCode::from(2)
         }
     }
 }
 
-/// What a command hands back: the text for standard output and whether all was well.
+fn run(command: &Command, out: &mut Output) -> Result<bool, Trouble> {
+    match command {
+        Command::Demo(options) => {
+            let Outcome { text, good } = demo::run(options)?;
+            out.text(text).map(|()| good)
+        }
+        Command::Store(command) => commands::run(command, out),
+    }
+}
+
+/// What the demo hands back: the text for standard output and whether all was well.
 struct Outcome {
     text: String,
     good: bool,
-}
-
-/// Prints to standard output. A reader that has gone away (`memfs demo | head`) is not an error.
-fn show(text: &str) -> Result<(), Trouble> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Trouble(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -9,7 +9,6 @@ mod chart;
 mod load;
 mod monitor;
 mod placement;
-mod progress;
 mod rank;
 mod read;
 mod report;
@@ -18,9 +17,13 @@ mod table;
 mod verify;
 mod workers;
 
-use crate::{Outcome, size, trouble::Trouble};
+use crate::{
+    Outcome,
+    progress::{Unit, with_bar},
+    size,
+    trouble::Trouble,
+};
 use memfs::MemFs;
-use progress::{Unit, with_bar};
 use report::{Run, Seconds};
 use std::{path::PathBuf, thread, time::Duration, time::Instant};
 

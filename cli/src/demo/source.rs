@@ -2,8 +2,7 @@
 //! contents; follows no symbolic link and enters no file system that is not made of files.
 
 use super::table::{NAME_MAX, OWN_NAMES, PATH_MAX, ROOT, Table};
-use crate::trouble::Trouble;
-use rustix::fs::statfs;
+use crate::{mounts::Mounts, trouble::Trouble};
 use std::{
     ffi::OsString,
     fs, io,
@@ -14,30 +13,6 @@ use std::{
 
 /// Most files the demo takes: its list has to stay small beside the limit.
 const FILES_MAX: u32 = 1_000_000;
-
-/// File systems whose entries are not files: reading one may block, never end or change the machine.
-/// `f_type` as in statfs(2).
-const NOT_FILES: [u64; 19] = [
-    0x9fa0,      // proc
-    0x6265_6572, // sysfs
-    0x6462_6720, // debugfs
-    0x7472_6163, // tracefs
-    0x0027_e0eb, // cgroup
-    0x6367_7270, // cgroup2
-    0x7363_6673, // securityfs
-    0x6165_676c, // pstore
-    0xcafe_4a11, // bpf
-    0xde5e_81e4, // efivarfs
-    0x6265_6570, // configfs
-    0x1cd1,      // devpts
-    0x9584_58f6, // hugetlbfs
-    0x4249_4e4d, // binfmt_misc
-    0xf97c_ff8c, // selinuxfs
-    0x6573_5543, // fusectl
-    0x0187,      // autofs
-    0x6e73_6673, // nsfs
-    0x1980_0202, // mqueue
-];
 
 /// The directory to load from: the one asked for, or a good one of this machine.
 pub(crate) fn choose(asked: Option<&Path>) -> Result<PathBuf, Trouble> {
@@ -104,12 +79,12 @@ pub(crate) fn scan(root: &Path, max_bytes: u64) -> Result<Scan, Trouble> {
     let mut scan = Scanner {
         scan: Scan { table, bytes: 0, skipped: Skipped::default(), more: false },
         max_bytes,
-        devices: Vec::new(),
+        mounts: Mounts::default(),
         pending: Vec::new(),
     };
     let at = |error: io::Error| Trouble(format!("{}: {error}", root.display()));
     let device = fs::metadata(root).map_err(at)?.dev();
-    if !scan.holds_files(device, root) {
+    if !scan.mounts.hold_files(device, root) {
         return Err(Trouble(format!("{}: not a file system of regular files", root.display())));
     }
     // The top directory has to be readable; below it, what cannot be read is counted and passed over.
@@ -127,8 +102,7 @@ pub(crate) fn scan(root: &Path, max_bytes: u64) -> Result<Scan, Trouble> {
 struct Scanner {
     scan: Scan,
     max_bytes: u64,
-    /// Devices met so far, and whether they hold files.
-    devices: Vec<(u64, bool)>,
+    mounts: Mounts,
     pending: Vec<Pending>,
 }
 
@@ -140,15 +114,6 @@ struct Pending {
 }
 
 impl Scanner {
-    fn holds_files(&mut self, device: u64, path: &Path) -> bool {
-        if let Some((_, holds)) = self.devices.iter().find(|(known, _)| *known == device) {
-            return *holds;
-        }
-        let holds = statfs(path).is_ok_and(|found| !NOT_FILES.contains(&(found.f_type as u64 & 0xffff_ffff)));
-        self.devices.push((device, holds));
-        holds
-    }
-
     /// Lists one directory; `false` once there is enough.
     fn list(&mut self, dir: &Pending) -> bool {
         let Ok(entries) = fs::read_dir(&dir.real) else {
@@ -175,7 +140,7 @@ impl Scanner {
                 if !self.take(dir.index, &name, metadata.len()) {
                     return false;
                 }
-            } else if self.holds_files(metadata.dev(), &entry.path()) {
+            } else if self.mounts.hold_files(metadata.dev(), &entry.path()) {
                 let Some(index) = self.scan.table.add_dir(dir.index, &name) else { return false };
                 let path_len = dir.path_len + 1 + name.len();
                 self.pending.push(Pending { real: entry.path(), index, path_len });
