@@ -3,6 +3,7 @@
 mod dir;
 mod file;
 mod file_ref;
+mod glob;
 mod global;
 mod memfs;
 mod oplog;
