@@ -22,6 +22,8 @@ struct Gate {
     removal_fails: AtomicBool,
     syncs: AtomicU64,
     name_syncs: AtomicU64,
+    /// Syncs wait while this is set.
+    sync_waits: AtomicBool,
     /// Writes that begin with a byte of 7, after their header, wait while this is set.
     waits: AtomicBool,
     waiting: AtomicU64,
@@ -39,6 +41,7 @@ impl Gate {
             removal_fails: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             name_syncs: AtomicU64::new(0),
+            sync_waits: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
         })
@@ -53,12 +56,13 @@ impl Gate {
     }
 }
 
-/// Lets the writes go on that wait, also when the test fails.
+/// Lets the calls go on that wait, also when the test fails.
 struct Release<'a>(&'a Gate);
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
         self.0.waits.store(false, Ordering::SeqCst);
+        self.0.sync_waits.store(false, Ordering::SeqCst);
     }
 }
 
@@ -131,6 +135,9 @@ impl DiskFile for GateFile {
 
     fn sync(&self) -> io::Result<()> {
         self.1.syncs.fetch_add(1, Ordering::SeqCst);
+        while self.1.sync_waits.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
         answer(&self.1.fails)
     }
 
@@ -205,21 +212,83 @@ fn a_segment_that_failed_once_is_trusted_no_further_and_never_used_again() {
     assert_holds(&store.reopen(&again), &again);
 }
 
+/// Runs `work` while a sync waits for the disk, which it then fails.
+fn during_a_sync_that_fails<T>(gate: &Gate, segments: &Segments, work: impl FnOnce() -> T) -> T {
+    gate.fail(true);
+    gate.sync_waits.store(true, Ordering::SeqCst);
+    let before = gate.counts().0;
+    let done = thread::scope(|scope| {
+        let release = Release(gate);
+        let syncer = scope.spawn(|| segments.sync());
+        while gate.counts().0 == before {
+            thread::yield_now();
+        }
+        let done = work();
+        drop(release);
+        assert!(syncer.join().unwrap().is_err());
+        done
+    });
+    gate.fail(false);
+    done
+}
+
 #[test]
-fn an_empty_segment_that_fails_is_no_spare() {
+fn a_segment_that_is_emptied_while_its_sync_fails_is_no_spare() {
     let mut store = Lasting::new();
     let (gate, segments) = open(&mut store);
-    let live: Vec<_> = (0..31).map(|owner| append(&segments, owner, CHUNK)).collect();
-    live.iter().for_each(|(_, extent)| kill(&segments, *extent));
-    assert_eq!(segments.stats().segments, 3, "two are spare");
+    let first: Vec<_> = (0..15).map(|owner| append(&segments, owner, CHUNK)).collect();
+    let next = append(&segments, 20, CHUNK);
+    let file = std::fs::File::open(store.file(0)).unwrap();
+    let names = || std::os::unix::fs::MetadataExt::nlink(&file.metadata().unwrap());
+    during_a_sync_that_fails(&gate, &segments, || {
+        first.iter().for_each(|(_, extent)| kill(&segments, *extent));
+        assert_eq!(names(), 1, "a spare");
+    });
+    // Fills what would be the second, and the spare.
+    let fresh: Vec<_> = (30..60).map(|owner| append(&segments, owner, CHUNK)).collect();
+    segments.sync().unwrap();
+    assert_eq!((trusted(&segments, &fresh).len(), segments.is_trusted(next.1)), (30, false));
+    assert_eq!(names(), 0);
+    segments.validate(None);
+}
+
+#[test]
+fn a_segment_that_is_used_again_while_its_sync_fails_is_given_up() {
+    let mut store = Lasting::new();
+    let (gate, segments) = open(&mut store);
+    let first: Vec<_> = (0..15).map(|owner| append(&segments, owner, CHUNK)).collect();
+    let during = during_a_sync_that_fails(&gate, &segments, || {
+        let next: Vec<_> = (20..35).map(|owner| append(&segments, owner, CHUNK)).collect();
+        first.iter().for_each(|(_, extent)| kill(&segments, *extent));
+        let again = append(&segments, 40, CHUNK);
+        assert_eq!((segments.location(next[0].1).0, segments.location(again.1).0), (1, 0));
+        again
+    });
+    assert!(!segments.is_trusted(during.1));
+    let fresh = append(&segments, 50, CHUNK);
+    segments.sync().unwrap();
+    assert!(segments.is_trusted(fresh.1) && !segments.is_trusted(during.1));
+    segments.validate(None);
+}
+
+#[test]
+fn a_segment_that_is_filled_further_after_reopening_trusts_what_it_had() {
+    let mut store = Lasting::new();
+    let segments = store.reopen(&[]);
+    let old = [append(&segments, 1, CHUNK), append(&segments, 2, CHUNK)];
+    segments.sync().unwrap();
+    drop(segments);
+    let gate = Gate::new();
+    let segments = store.try_open(Arc::new(GateDisk(gate.clone())), CHUNK).unwrap();
+    old.iter().for_each(|(_, extent)| segments.adopt(*extent).unwrap());
+    segments.recovered();
+    let synced = append(&segments, 3, 100);
+    assert_eq!(segments.location(synced.1).0, 0);
+    segments.sync().unwrap();
+    let lost = append(&segments, 4, 100);
     gate.fail(true);
     segments.sync().unwrap_err();
-    gate.fail(false);
-    let fresh = append(&segments, 99, CHUNK);
-    segments.sync().unwrap();
-    assert!(segments.is_trusted(fresh.1));
-    segments.validate(Some(live_bytes(&segments, &[fresh])));
-    assert_eq!(segments.stats().segments, 1);
+    assert_eq!(trusted(&segments, &[old[0], old[1], synced, lost]), [1, 2, 3]);
 }
 
 #[test]
