@@ -10,8 +10,8 @@
 //!
 //! # Invariants
 //! 1. A sector that was synced is never written again, but for the one that begins with a mark.
-//! 2. No sector of a frame is all zeros, and none becomes so by the change of one byte; nor does the trailer. So a frame that
-//!    does not verify and has neither was written whole, and is damaged; else it may be torn.
+//! 2. No sector of a frame is all zeros, and none becomes so by the change of one byte; its last byte is not zero. So a frame
+//!    whose entries do not verify, and that has neither, was written whole and is damaged; else it may be torn.
 
 use super::{
     checkpoint::StoreParams,
@@ -125,7 +125,7 @@ pub(super) struct FrameHeader {
     pub(super) payload_bytes: u64,
     /// Checksum of the header before this one, or the file's chain.
     pub(super) chain: u32,
-    /// Of everything that follows the header.
+    /// Of the entries.
     pub(super) payload_crc: u32,
     /// Of the header, and the offset it stands at.
     pub(super) crc: u32,
@@ -173,12 +173,12 @@ impl FrameHeader {
     }
 }
 
-/// Whether these bytes, which do not verify, began as a frame's header and were written to their end: so they do after the
-/// change of any one byte, and do not where a mark stands, or nothing.
-pub(super) fn was_frame_header(bytes: &[u8]) -> bool {
-    bytes.len() >= HEADER_BYTES
-        && bytes.iter().zip(FRAME_MAGIC).filter(|(byte, magic)| byte != magic).count() <= 1
-        && bytes[HEADER_BYTES - 8..HEADER_BYTES] != [0; 8]
+/// Whether a sector, whose header does not verify, is the first of a frame and was written to its end: so it is after the
+/// change of any one byte of the header, and not where a mark stands, or nothing, or a header that was cut short.
+pub(super) fn was_frame(sector: &[u8]) -> bool {
+    let Some((header, rest)) = sector.split_at_checked(HEADER_BYTES) else { return false };
+    let wrong = header.iter().zip(FRAME_MAGIC).filter(|(byte, magic)| byte != magic).count();
+    wrong <= 1 && rest.iter().any(|byte| *byte != 0)
 }
 
 /// What a frame takes in the file; `None` if no file is that long.
@@ -206,10 +206,10 @@ impl Tail {
     }
 }
 
-/// Whether a whole frame that does not verify may be one that was never written to its end.
+/// Whether a frame whose entries do not verify may be one that was never written to its end, in whatever order its sectors
+/// were. One changed byte cannot make it so: it is among the entries, and leaves no sector without bytes.
 pub(super) fn may_be_torn(frame: &[u8]) -> bool {
-    frame.ends_with(&[0; TRAILER.len()])
-        || frame.chunks_exact(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0))
+    frame.last() == Some(&0) || frame.chunks_exact(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0))
 }
 
 /// Says that all before it was synced.

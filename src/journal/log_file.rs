@@ -132,7 +132,7 @@ impl LogFile {
             file_bytes: self.file_bytes,
             payload_bytes,
             chain: self.chain,
-            payload_crc: crc32c::crc32c_append(crc32c::crc32c(&batch.payload), tail.bytes()),
+            payload_crc: crc32c::crc32c(&batch.payload),
             crc: 0,
         };
         let bytes = header.encode(self.at);

@@ -4,9 +4,7 @@
 use super::{
     checkpoint::StoreParams,
     files::{JOURNAL, Reader, corrupt, file_name},
-    frame::{
-        FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, frame_bytes, may_be_torn, was_frame_header,
-    },
+    frame::{FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, frame_bytes, may_be_torn, was_frame},
 };
 use crate::{
     error::{Error, Result},
@@ -90,8 +88,9 @@ impl LogReader {
             return Ok(None);
         };
         let len = self.check(&header)?;
+        let payload = HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize;
         let frame = self.file.get(at, len as usize)?;
-        if crc32c::crc32c(&frame[HEADER_BYTES..]) != header.payload_crc {
+        if crc32c::crc32c(&frame[payload.clone()]) != header.payload_crc {
             return Ok(None);
         }
         self.at += len;
@@ -100,8 +99,7 @@ impl LogReader {
         self.last = Some(Found { at, header, len });
         // Read again from the window: the borrow above ended with the check.
         let frame = self.file.get(at, len as usize)?;
-        let payload = &frame[HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize];
-        Ok(Some(Frame { at, header, payload }))
+        Ok(Some(Frame { at, header, payload: &frame[payload] }))
     }
 
     /// Whether a frame whose header verifies belongs here; its length in the file.
@@ -150,13 +148,13 @@ impl LogReader {
     /// `Corrupt` if it is no end, and cannot be what a crash leaves of a frame that was never acknowledged.
     pub(super) fn ending(&mut self) -> Result<Ending> {
         let at = self.at;
-        let place = self.file.get(at, HEADER_BYTES)?;
-        if place.len() < HEADER_BYTES {
+        let place = self.file.get(at, SECTOR)?;
+        if place.len() < SECTOR {
             return Err(truncated(&self.file, at + SECTOR as u64));
         }
         let mark = Mark::decode(place, at);
         let header = FrameHeader::decode(place, at);
-        let was_header = was_frame_header(place);
+        let was_frame = was_frame(place);
         if let Some(mark) = mark {
             self.check_mark(&mark)?;
         }
@@ -170,7 +168,7 @@ impl LogReader {
                 return Ok(Ending { proven: true, clean: false, torn_bytes });
             }
             format!("one whose bytes are others than checksum {:#010x}", header.payload_crc)
-        } else if mark.is_none() && was_header {
+        } else if mark.is_none() && was_frame {
             "one whose header does not verify".to_owned()
         } else {
             // A file gets its name when its header, and a frame it may begin with, are synced.
