@@ -9,7 +9,7 @@ use std::{
 };
 
 /// More are counted and said, but not kept.
-const KEPT: usize = 1000;
+const KEPT: usize = if cfg!(test) { 3 } else { 1000 };
 
 /// What failed so far.
 #[derive(Default)]
@@ -75,6 +75,6 @@ mod tests {
         assert_eq!(failures.count(), KEPT as u64 + 5);
         let kept = failures.json();
         assert_eq!(kept.as_array().map(Vec::len), Some(KEPT));
-        assert_eq!(kept[7], json!({ "path": "7", "reason": "7: a failure of a test" }));
+        assert_eq!(kept[2], json!({ "path": "2", "reason": "2: a failure of a test" }));
     }
 }

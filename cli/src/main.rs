@@ -38,7 +38,7 @@ path in the store, with / between names.
 
 Exit codes: 0 all done; 1 something of it failed, and was said on standard
 error; 2 nothing was done: wrong usage, no such store, another process owns it,
-it cannot be opened, or nothing can be printed.";
+it cannot be opened; or standard output cannot be written.";
 
 fn main() -> ExitCode {
     let command = match Command::try_parse() {

@@ -2,7 +2,7 @@
 
 use super::{
     pieces::PIECE_BYTES,
-    store::{Limit, is_a_place},
+    store::{Limit, check_place},
 };
 use crate::{
     failures::Failures,
@@ -16,8 +16,8 @@ use crate::{
 use memfs::{Error, MemFs};
 use serde_json::{Value, json};
 use std::{
-    fs,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -49,10 +49,12 @@ const FILES_MAX: u64 = 1 << 20;
 
 pub(crate) fn run(options: &Options, out: &mut Output) -> Result<bool, Trouble> {
     let made = match &options.store {
-        Some(dir) => is_a_place(dir)?.then_some(dir),
-        None => None,
+        Some(dir) => make(dir)?,
+        None => false,
     };
+    let mut is_ours = false;
     let done = options.limit.open(options.store.as_deref(), |fs, failures| {
+        is_ours = made && fs.read_dir("/")?.len() == 0;
         if fs.exists(DIR) {
             return Err(Trouble(format!(
                 "{DIR}: is in the store already, perhaps from a bench that was killed"
@@ -71,11 +73,24 @@ pub(crate) fn run(options: &Options, out: &mut Output) -> Result<bool, Trouble> 
         }
         report(&rows?, options, failures, out)
     });
-    if let Some(dir) = made {
-        // Made here a moment ago, so all that is in it is the store's.
-        fs::remove_dir_all(dir).map_err(|error| Trouble(format!("{}: {error}", dir.display())))?;
+    if let Some(dir) = options.store.as_deref().filter(|_| made) {
+        // Made by this process and nobody else's since: all that is in it is the bench's store.
+        let removed = if is_ours { fs::remove_dir_all(dir) } else { fs::remove_dir(dir) };
+        if let (Ok(_), Err(error)) = (&done, removed) {
+            return Err(Trouble(format!("{}: {error}", dir.display())));
+        }
     }
     done
+}
+
+/// Makes the store's directory if it is not there; whether it did.
+fn make(dir: &Path) -> Result<bool, Trouble> {
+    check_place(dir)?;
+    match fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Trouble(format!("{}: {error}", dir.display()))),
+    }
 }
 
 /// One line of the report.

@@ -57,20 +57,19 @@ impl Store {
         &self,
         work: impl FnOnce(&MemFs, &mut Failures) -> Result<(), Trouble>,
     ) -> Result<bool, Trouble> {
-        is_a_place(&self.store)?;
+        check_place(&self.store)?;
         self.limit.open(Some(&self.store), work)
     }
 }
 
-/// Whether a store in `dir` would have to make the directory, too. Other people's files are no place for a store.
-pub(crate) fn is_a_place(dir: &Path) -> Result<bool, Trouble> {
+/// Refuses a directory with other people's files: that is no place for a store.
+pub(crate) fn check_place(dir: &Path) -> Result<(), Trouble> {
     match look(dir)? {
+        Holds::Store | Holds::Nothing => Ok(()),
         Holds::Other => {
             let dir = dir.display();
             Err(Trouble(format!("{dir}: expected a store or an empty directory, found other files")))
         }
-        Holds::Nothing => Ok(!dir.exists()),
-        Holds::Store => Ok(false),
     }
 }
 
