@@ -19,26 +19,29 @@ use std::{
 use trouble::Trouble;
 
 /// A memory-first file store: many bytes under a small memory limit.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "memfs", version, arg_required_else_help = true)]
-pub enum Command {
+enum Command {
     /// Real files under a small memory limit, every byte checked, and a report.
     Demo(demo::Options),
 }
 
-/// Reads the arguments, the program's name first. What is not to be run comes back as clap has it, with its exit code: 0 if
-/// help was asked for, 2 if the arguments make no sense.
+/// A command line that makes sense.
+pub struct Understood(Command);
+
+/// Reads the arguments, the program's name first.
 ///
 /// # Errors
-/// See above.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    Command::try_parse_from(arguments)
+/// What is to be printed instead of running anything, with its exit code: 0 if help was asked for, 2 if the arguments make no
+/// sense.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Understood, clap::Error> {
+    Command::try_parse_from(arguments).map(Understood)
 }
 
 /// Does what the arguments say, the program's name first.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = match parse(arguments) {
-        Ok(command) => command,
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Understood(command) = match parse(arguments) {
+        Ok(understood) => understood,
         Err(refusal) => {
             // Help goes to standard output, a usage error to standard error; a closed one is no reason to panic.
             let _ = refusal.print();

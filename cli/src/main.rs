@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    memfs_cli::run(std::env::args_os())
+    memfs_cli::main(std::env::args_os())
 }

@@ -31,8 +31,8 @@ const LIMIT_FILE_BYTES: u64 = 512;
 const LIMIT_PART: u64 = 4;
 
 /// Options of `memfs demo`.
-#[derive(Debug, clap::Args)]
-pub struct Options {
+#[derive(clap::Args)]
+pub(crate) struct Options {
     /// What to load [default: the Rust toolchain, or /usr]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
