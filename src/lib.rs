@@ -47,9 +47,9 @@ mod tier;
 pub use config::{Builder, Durability, Priority, StorageMode};
 pub use error::{Error, Result};
 pub use fs::{
-    DirEntry, File, FileRef, MemFs, OpenOptions, Preload, ReadDir, Walk, WriteOptions, create,
-    create_dir_all, exists, gc, glob, global, init, metadata, open, preload, priority, read, read_dir,
-    remove_file, set_priority, stats, write,
+    DirEntry, File, FileRef, Finding, FsckReport, MemFs, OpenOptions, Preload, ReadDir, Walk, WriteOptions,
+    create, create_dir_all, exists, fsck, gc, glob, global, init, metadata, open, preload, priority, read,
+    read_dir, remove_file, salvage, set_priority, stats, write,
 };
 pub use stats::{
     CacheStats, DiskStats, IndexStats, LatencyStats, MemoryStats, OperationStats, Percentiles,

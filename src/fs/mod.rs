@@ -3,6 +3,7 @@
 mod dir;
 mod file;
 mod file_ref;
+mod fsck;
 mod glob;
 mod global;
 mod memfs;
@@ -16,6 +17,7 @@ mod tests;
 pub use dir::{DirEntry, ReadDir, Walk};
 pub use file::File;
 pub use file_ref::FileRef;
+pub use fsck::{Finding, FsckReport, fsck, salvage};
 pub use global::{
     create, create_dir_all, exists, gc, glob, global, init, metadata, open, preload, priority, read,
     read_dir, remove_file, set_priority, stats, write,

@@ -293,10 +293,8 @@ impl<'g> Plan<'g> {
     fn hold_all(&self, memory: &Memory, guard: &'g Guard) -> bool {
         let dentries = [self.source, self.destination.map(|(dentry, _)| dentry)];
         let mut held = dentries.into_iter().flatten().take_while(|dentry| dentry.hold()).count();
-        if held == dentries.iter().flatten().count() {
-            if self.closing.is_none_or(Body::hold) {
-                return true;
-            }
+        if held == dentries.iter().flatten().count() && self.closing.is_none_or(Body::hold) {
+            return true;
         }
         for dentry in dentries.into_iter().flatten() {
             if held == 0 {

@@ -280,11 +280,8 @@ impl Chunks {
         }
         let edits = self.edits();
         match edits.slots.get_mut(&chunk) {
-            Some(Slot::At(extent)) => {
-                if *extent == from {
-                    *extent = to;
-                }
-            }
+            Some(Slot::At(extent)) if *extent == from => *extent = to,
+            Some(Slot::At(_)) => {}
             Some(Slot::Moved(pairs)) => add_pair(pairs, from, to),
             None if chunk < edits.keep_below => {
                 edits.slots.insert(chunk, Slot::Moved(vec![(from, to)]));

@@ -45,12 +45,14 @@ pub(crate) struct Fsck {
     /// `None`: neither a checkpoint nor a journal says what the store is, and nothing of it can be had.
     pub(crate) params: Option<StoreParams>,
     /// Number of the operation after the last that verifies.
+    #[cfg(test)]
     pub(crate) next_seq: u64,
     salvage: Salvage,
 }
 
 impl Fsck {
     /// Whether the store is whole: it opens, and all that was synced is there.
+    #[cfg(test)]
     pub(crate) fn is_sound(&self) -> bool {
         self.findings.iter().all(|finding| finding.harm == Harm::None)
     }
@@ -332,7 +334,13 @@ impl Check<'_> {
                 Harm::None,
             );
         }
-        Fsck { findings: self.findings, params: self.params, next_seq: self.seq, salvage: self.salvage }
+        Fsck {
+            findings: self.findings,
+            params: self.params,
+            #[cfg(test)]
+            next_seq: self.seq,
+            salvage: self.salvage,
+        }
     }
 }
 

@@ -211,6 +211,7 @@ impl Journal {
     }
 
     /// The checkpoint's length.
+    #[cfg(test)]
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
         self.checkpoint.file_bytes
     }
@@ -269,6 +270,7 @@ impl Journal {
     ///
     /// # Errors
     /// `StorageFull`, `Io`; `Corrupt` if what was written cannot be read again.
+    #[cfg(test)]
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
         let Some(job) = self.begin_checkpoint()? else { return Ok(()) };
         let done = job.run(&|| true);

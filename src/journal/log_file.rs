@@ -14,7 +14,7 @@ use super::{
     frame::{FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, Tail, frame_bytes},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     segment::{Disk, DiskFile},
 };
 use std::{

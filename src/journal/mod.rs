@@ -36,8 +36,10 @@ mod wire;
 pub(crate) use batch::Batch;
 pub(crate) use checkpoint::StoreParams;
 pub(crate) use entry::{Entry, Kind};
-pub(crate) use fsck::{Finding, Fsck, Harm, fsck};
-pub(crate) use journal::{CheckpointDone, CheckpointJob, Journal, Opened};
+pub(crate) use fsck::{Harm, fsck};
+pub(crate) use journal::Journal;
+#[cfg(test)]
+pub(crate) use journal::Opened;
 pub(crate) use recovery::Recovery;
 pub(crate) use view::NodeView;
 

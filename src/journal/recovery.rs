@@ -20,24 +20,20 @@ pub(crate) struct Recovery {
     merge: Merge,
     tree: Tree,
     /// The store was closed when it was last used.
+    #[cfg(test)]
     pub(crate) clean: bool,
-    /// What was cut off the journal's end: a batch that was never acknowledged as durable.
-    pub(crate) torn_bytes: u64,
 }
 
 impl Recovery {
     pub(super) fn new(merge: Merge, ending: &Ending) -> Self {
-        Self { merge, tree: Tree::default(), clean: ending.clean, torn_bytes: ending.torn_bytes }
-    }
-
-    /// About how many directories there are.
-    pub(crate) fn directories_hint(&self) -> u64 {
-        self.merge.base.header.directories
-    }
-
-    /// About how many files there are.
-    pub(crate) fn files_hint(&self) -> u64 {
-        self.merge.base.header.files
+        #[cfg(not(test))]
+        let _ = ending;
+        Self {
+            merge,
+            tree: Tree::default(),
+            #[cfg(test)]
+            clean: ending.clean,
+        }
     }
 
     /// Visits all directories, in no order; to be called first, and once.

@@ -52,6 +52,7 @@ pub(crate) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
 
     /// Cuts the file, or lengthens it by zeros without blocks.
+    #[cfg(test)]
     fn set_len(&self, len_bytes: u64) -> io::Result<()>;
 
     /// Makes what was written before last (fdatasync). After an error nobody knows what of it does.
@@ -276,6 +277,7 @@ impl DiskFile for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
+    #[cfg(test)]
     fn set_len(&self, len_bytes: u64) -> io::Result<()> {
         self.file.set_len(len_bytes)
     }

@@ -26,6 +26,7 @@ pub(super) struct Params {
 }
 
 /// The chunk size of the store that these parameters are of, which every opening of it must ask for.
+#[cfg(test)]
 pub(crate) fn params_chunk_bytes(params: &[u8; PARAMS_BYTES]) -> Result<usize> {
     Params::decode(params).map(|params| params.chunk_bytes)
 }

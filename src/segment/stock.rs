@@ -202,7 +202,8 @@ impl Shared {
 
     /// Room for bytes that are no segment's, for which spares are given back if need be.
     pub(super) fn charge_other(&self, bytes: u64) -> bool {
-        if !self.ledger.promise_other(bytes) && !(self.give_up_dead() && self.ledger.promise_other(bytes)) {
+        let promise = || self.ledger.promise_other(bytes);
+        if !promise() && (!self.give_up_dead() || !promise()) {
             return false;
         }
         for attempt in 0..PATIENCE {

@@ -266,7 +266,7 @@ impl Core {
                 sketch_bytes: self.sketch.size_bytes(&local.pin()),
             },
             segments: self.segment_figures(),
-            journal_bytes: 0,
+            journal_bytes: self.ground.segments.stats().other_bytes,
             checksum_failures: self.ground.segments.stats().checksum_failures,
         }
     }

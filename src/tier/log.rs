@@ -123,8 +123,11 @@ pub(crate) fn note(priority: Priority, len: u64, chunks: &[(u64, Word)]) -> Vec<
     [u64::from(priority.get()), len].into_iter().chain(chunks).collect()
 }
 
+/// A creation's note: priority, length, chunks.
+type Note = (Priority, u64, Vec<(u64, Word)>);
+
 /// A creation's note, taken apart; `None` of a directory's.
-pub(crate) fn read_note(note: &[u64]) -> Option<(Priority, u64, Vec<(u64, Word)>)> {
+pub(crate) fn read_note(note: &[u64]) -> Option<Note> {
     let (priority, len) = (*note.first()?, *note.get(1)?);
     let chunks = note[2..].chunks_exact(2).map(|pair| (pair[0], Word::from_bits(pair[1]))).collect();
     Some((Priority::from_level(priority as u8), len, chunks))

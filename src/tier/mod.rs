@@ -34,7 +34,7 @@ pub use inspect::{FileKind, Location, Metadata};
 
 pub(crate) use core::{At, Core, default_dir};
 pub(crate) use edit::{Change, Naming};
-pub(crate) use ground::HeldBlock;
+pub(crate) use ground::{HeldBlock, OWNER};
 pub(crate) use local::Local;
 pub(crate) use names::{Opening, root_stays};
 pub(crate) use preload::Preloading;

@@ -62,7 +62,7 @@ fn more_than_fits_in_memory_survives_many_sessions() {
 
 /// The last round up to `round` in which a file was written.
 fn last_write(file: u64, round: u64) -> u64 {
-    (0..=round).rev().find(|round| *round == 0 || (file + round) % 3 == 0).unwrap()
+    (0..=round).rev().find(|round| *round == 0 || (file + round).is_multiple_of(3)).unwrap()
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bench;
 mod cat;
 mod entry;
 mod export;
+mod fsck;
 mod glob;
 mod import;
 mod ls;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Glob(glob::Options),
     Stats(stats::Options),
     Bench(bench::Options),
+    Fsck(fsck::Options),
 }
 
 /// Runs a command; good unless something failed that was said on the way.
@@ -48,5 +50,6 @@ pub(crate) fn run(command: &Command, out: &mut Output) -> Result<bool, Trouble> 
         Command::Glob(options) => glob::run(options, out),
         Command::Stats(options) => stats::run(options, out),
         Command::Bench(options) => bench::run(options, out),
+        Command::Fsck(options) => fsck::run(options, out),
     }
 }

@@ -57,8 +57,20 @@ fn open(dir: &Path) -> (Journal, Duration, u64) {
     let start = Instant::now();
     let mut opened = Journal::open(Arc::new(RealDisk), dir).unwrap().unwrap();
     let mut sum = 0;
-    opened.recovery.visit_directories(|node| Ok(sum += node.name.len() as u64)).unwrap();
-    opened.recovery.visit_files(|node| Ok(sum += node.chunks.len() as u64)).unwrap();
+    opened
+        .recovery
+        .visit_directories(|node| {
+            sum += node.name.len() as u64;
+            Ok(())
+        })
+        .unwrap();
+    opened
+        .recovery
+        .visit_files(|node| {
+            sum += node.chunks.len() as u64;
+            Ok(())
+        })
+        .unwrap();
     (opened.journal, start.elapsed(), sum)
 }
 

@@ -1,0 +1,213 @@
+//! Checking a store that nobody has open, and saving what can be saved of a damaged one.
+
+use super::MemFs;
+use crate::{
+    config::{Builder, MIN_LIMIT_BYTES, Priority, StorageMode},
+    error::{Error, Result},
+    journal::{self, Harm, Kind, NodeView},
+    segment::{DirLock, Disk, ExtentRef, RealDisk, SegmentConfig, Segments, StorageKind},
+    tier::OWNER,
+};
+use serde::Serialize;
+use std::{path::Path, sync::Arc};
+
+/// Something in a store's directory that is not as it was written.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Its name in the store's directory.
+    pub file: String,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// The virtual path concerned, as far as that is known.
+    pub path: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// Whether anything was lost by it; what a crash leaves behind (a torn tail, say) is no damage.
+    pub is_damage: bool,
+}
+
+/// What [`fsck`] found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FsckReport {
+    /// In the order in which they were found: names, then contents.
+    pub findings: Vec<Finding>,
+    /// Directories that verify and can be reached, the root not counted.
+    pub directories: u64,
+    /// Files that verify, names and contents.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files with names that verify and contents that do not.
+    pub damaged_files: u64,
+}
+
+impl FsckReport {
+    /// Whether nothing was lost: the store opens, and every file of it can be read.
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|finding| !finding.is_damage)
+    }
+}
+
+/// Checks the store in `dir`, which nobody may have open, and changes nothing in it: every record of names, every byte of
+/// contents. Takes memory by the number of files.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no store, [`Error::Locked`] or [`Error::InstanceConflict`] if somebody has it open,
+/// [`Error::Io`]. Damage is no error: it is what the report is for.
+///
+/// ```
+/// let home = tempfile::tempdir()?;
+/// let dir = home.path().join("store");
+/// memfs::MemFs::persistent(&dir)?.write("/a", "text")?;
+/// let report = memfs::fsck(&dir)?;
+/// assert!(report.is_sound() && report.files == 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn fsck(dir: impl AsRef<Path>) -> Result<FsckReport> {
+    check(dir.as_ref(), &mut |_, _| Ok(()), &mut |_, _, _| Ok(()))
+}
+
+/// Checks the store in `dir` as [`fsck`] does, and writes all that verifies into a new store in `into`: directories, and files of
+/// which every byte could be read, with their priorities. Times are those of the salvage.
+///
+/// # Errors
+/// As [`fsck`]; [`Error::AlreadyExists`] if there is something in `into`; those of writing to the new store.
+pub fn salvage(dir: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<FsckReport> {
+    let into = into.as_ref();
+    if into.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Error::AlreadyExists { path: into.display().to_string() });
+    }
+    // What is not there is said before anything is made.
+    look_for(dir.as_ref())?;
+    let fs = Builder::default().mode(StorageMode::Persist).storage_path(into).build()?;
+    let report = check(dir.as_ref(), &mut |path, _| fs.create_dir_all(path), &mut |path, node, pieces| {
+        write_file(&fs, path, node, pieces)
+    })?;
+    fs.close()?;
+    Ok(report)
+}
+
+fn write_file(fs: &MemFs, path: &str, node: &NodeView<'_>, pieces: &[(u64, Vec<u8>)]) -> Result<()> {
+    fs.write(path, [])?;
+    fs.set_priority(path, Priority::from_level(node.priority))?;
+    for (offset, bytes) in pieces {
+        fs.write_at(path, bytes, *offset)?;
+    }
+    if fs.metadata(path)?.len() == node.len { Ok(()) } else { fs.set_len(path, node.len) }
+}
+
+fn no_store(dir: &Path) -> Error {
+    Error::NotFound { path: dir.display().to_string() }
+}
+
+fn look_for(dir: &Path) -> Result<()> {
+    if dir.is_dir() { Ok(()) } else { Err(no_store(dir)) }
+}
+
+/// Is told of a directory that verifies.
+type OnDirectory<'v> = dyn FnMut(&str, &NodeView<'_>) -> Result<()> + 'v;
+/// Is told of a file that verifies, and the pieces of its contents with where they begin.
+type OnFile<'v> = dyn FnMut(&str, &NodeView<'_>, &[(u64, Vec<u8>)]) -> Result<()> + 'v;
+
+/// Visits what verifies: directories, parents first, then files with the pieces of their contents.
+fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> Result<FsckReport> {
+    look_for(dir)?;
+    let _lock = DirLock::acquire_lasting(dir)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let Some(names) = journal::fsck(&*disk, dir)? else { return Err(no_store(dir)) };
+    let findings = names.findings.iter().map(|finding| Finding {
+        file: finding.file.clone(),
+        offset: finding.offset,
+        path: finding.path.clone(),
+        what: finding.what.clone(),
+        is_damage: finding.harm == Harm::Damage,
+    });
+    let mut report =
+        FsckReport { findings: findings.collect(), directories: 0, files: 0, bytes: 0, damaged_files: 0 };
+    let Some(params) = names.params else { return Ok(report) };
+    let contents = Contents::open(dir, disk, &params);
+    if let Err(error) = &contents {
+        report.add("segments", 0, None, error.to_string());
+    }
+    for node in names.nodes() {
+        let path = names.path(node.id);
+        if node.kind == Kind::Directory {
+            if path != "/" {
+                report.directories += 1;
+                directory(&path, &node)?;
+            }
+            continue;
+        }
+        let Ok(contents) = &contents else {
+            report.damaged_files += 1;
+            continue;
+        };
+        match contents.read(&node) {
+            Ok(pieces) => {
+                report.files += 1;
+                report.bytes += node.len;
+                file(&path, &node, &pieces)?;
+            }
+            Err(error) => {
+                report.damaged_files += 1;
+                let (segment, offset) = match &error {
+                    Error::Corrupt { segment, offset, .. } => (*segment, *offset),
+                    _ => (0, 0),
+                };
+                report.add(&format!("{segment:06}.seg"), offset, Some(path), error.to_string());
+            }
+        }
+    }
+    Ok(report)
+}
+
+impl FsckReport {
+    fn add(&mut self, file: &str, offset: u64, path: Option<String>, what: String) {
+        self.findings.push(Finding { file: file.to_owned(), offset, path, what, is_damage: true });
+    }
+}
+
+/// The segments of a store, to be read and not changed.
+struct Contents {
+    segments: Segments,
+    chunk_bytes: u64,
+}
+
+impl Contents {
+    fn open(dir: &Path, disk: Arc<dyn Disk>, params: &journal::StoreParams) -> Result<Self> {
+        let config = SegmentConfig {
+            dir: dir.to_owned(),
+            kind: StorageKind::Persist { params: Some(params.opaque) },
+            segment_bytes: MIN_LIMIT_BYTES,
+            chunk_bytes: params.chunk_bytes as usize,
+            storage_limit_bytes: None,
+        };
+        Ok(Self { segments: Segments::open(config, disk)?, chunk_bytes: params.chunk_bytes })
+    }
+
+    /// A file's chunks, each with where it begins; holes left out.
+    fn read(&self, node: &NodeView<'_>) -> Result<Vec<(u64, Vec<u8>)>> {
+        let corrupt = |found: String| Error::Corrupt {
+            path: String::new(),
+            segment: 0,
+            offset: 0,
+            expected: "a place in a segment".to_owned(),
+            found,
+        };
+        let mut pieces = Vec::with_capacity(node.chunks.len());
+        for (chunk, bits) in node.chunks {
+            let extent = ExtentRef::try_from_bits(*bits).ok_or_else(|| corrupt(format!("{bits:#x}")))?;
+            self.segments.adopt(extent)?;
+            let hold = self
+                .segments
+                .hold(extent)
+                .ok_or_else(|| corrupt("a segment that is not there".to_owned()))?;
+            let mut bytes = vec![0; hold.len()];
+            hold.read(OWNER, &mut bytes).map_err(|error| self.segments.report(error))?;
+            pieces.push((chunk * self.chunk_bytes, bytes));
+        }
+        Ok(pieces)
+    }
+}
