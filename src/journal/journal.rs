@@ -22,6 +22,8 @@ use std::{
 const SMALL_JOURNAL_BYTES: u64 = 1 << 20;
 /// Beyond this it takes too long to read.
 const LARGE_JOURNAL_BYTES: u64 = 64 << 20;
+/// What an entry takes when it is read, apart from the name in it: a change and its place in a table.
+const MEMORY_BYTES_PER_ENTRY: u64 = 72;
 /// More files than this are not left behind, however little is in them.
 const MANY_FILES: usize = 64;
 
@@ -210,6 +212,13 @@ impl Journal {
         current + self.closed.iter().map(|log| log.used_bytes).sum::<u64>()
     }
 
+    /// About the most memory that making a checkpoint takes now, and the next opening.
+    pub(crate) fn checkpoint_memory_bytes(&self) -> u64 {
+        let current = self.current.as_ref().map_or(0, |file| file.entries);
+        let entries = current + self.closed.iter().map(|log| log.entries).sum::<u64>();
+        self.journal_bytes() + entries * MEMORY_BYTES_PER_ENTRY
+    }
+
     /// The checkpoint's length.
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
         self.checkpoint.file_bytes
@@ -285,7 +294,12 @@ impl Journal {
 }
 
 fn log_of(file: &LogFile) -> Log {
-    Log { start_seq: file.start_seq, used_bytes: file.used_bytes(), file_bytes: file.file_bytes }
+    Log {
+        start_seq: file.start_seq,
+        used_bytes: file.used_bytes(),
+        file_bytes: file.file_bytes,
+        entries: file.entries,
+    }
 }
 
 /// The names of what does not count, if the checkpoint before operation `seq` does.

@@ -39,6 +39,7 @@ pub(super) struct LogFile {
     at: u64,
     /// Its length, as it is known to last.
     pub(super) file_bytes: u64,
+    pub(super) entries: u64,
     /// Nobody knows what it holds on disk now: there is to be no further write.
     spoilt: bool,
 }
@@ -76,6 +77,7 @@ impl LogFile {
                 chain,
                 at,
                 file_bytes,
+                entries: 0,
                 spoilt: false,
             };
             if let Some(first) = first {
@@ -140,6 +142,7 @@ impl LogFile {
         self.file.write_at(&mut parts, self.at)?;
         self.at += frame_bytes(payload_bytes).expect("it is in memory");
         self.next_seq = batch.next_seq();
+        self.entries += u64::from(batch.entries);
         self.chain = header.crc;
         Ok(())
     }
