@@ -33,12 +33,14 @@ pub(super) struct Change {
 enum Life {
     /// It was there before; if it was not, it has no name, and nothing said of it counts.
     Old,
-    Gone,
     /// Made, and no node of this number is known to have been there before: there must have been none.
     Made(Kind),
     /// Made after another one of this number was gone.
     MadeAgain(Kind),
 }
+
+/// What a chunk among several takes here.
+const LISTED_BYTES: usize = 36;
 
 /// What has become of the chunks.
 enum Chunks {
@@ -56,38 +58,45 @@ struct Edits {
 
 enum Slot {
     At(u64),
-    /// What is at the first of a pair now is at the second.
-    Moved(Vec<(u64, u64)>),
+    /// What was at the first of a pair is at the second now.
+    Moved(Box<Vec<(u64, u64)>>),
 }
 
 pub(super) struct Delta {
     chunk_bytes: u64,
-    changes: HashMap<u32, Change, ahash::RandomState>,
+    /// Where a node's change is, or [`GONE`].
+    places: HashMap<u32, u32, ahash::RandomState>,
+    changes: Vec<Change>,
+    /// Places of changes that are no more: their nodes are gone.
+    free: Vec<u32>,
     names: Vec<u8>,
+    chunks_listed: usize,
 }
+
+/// The node has no name any more, and nothing else is to be known of it.
+const GONE: u32 = u32::MAX;
 
 impl Delta {
     pub(super) fn new(chunk_bytes: u64) -> Self {
-        Self { chunk_bytes: chunk_bytes.max(1), changes: HashMap::default(), names: Vec::new() }
+        let (places, changes, free, names) = (HashMap::default(), Vec::new(), Vec::new(), Vec::new());
+        Self { chunk_bytes: chunk_bytes.max(1), places, changes, free, names, chunks_listed: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.places.is_empty()
     }
 
-    #[inline]
-    pub(super) fn get(&self, id: u32) -> Option<&Change> {
-        self.changes.get(&id)
+    /// About what it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let changes = size_of::<Change>() * self.changes.capacity() + 4 * self.free.capacity();
+        10 * self.places.capacity() + changes + self.names.capacity() + LISTED_BYTES * self.chunks_listed
     }
 
     /// The numbers of all nodes of `kind` that were made, in order.
     pub(super) fn made(&self, kind: Kind) -> Vec<u32> {
-        let mut ids: Vec<_> = self
-            .changes
-            .iter()
-            .filter(|(_, change)| change.made() == Some(kind))
-            .map(|(id, _)| *id)
-            .collect();
+        let is_made = |place: u32| place != GONE && self.changes[place as usize].made() == Some(kind);
+        let made = self.places.iter().filter(|(_, place)| is_made(**place));
+        let mut ids: Vec<u32> = made.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
     }
@@ -95,21 +104,25 @@ impl Delta {
     pub(super) fn apply(&mut self, entry: &Entry<'_>) -> Result<(), Malformed> {
         match *entry {
             Entry::Make { id, parent, kind, name, created_ns, modified_ns, priority } => {
-                let life = match self.changes.get(&id).map(|change| change.life) {
-                    None | Some(Life::Old) => Life::Made(kind),
-                    Some(Life::Gone) => Life::MadeAgain(kind),
-                    Some(Life::Made(_) | Life::MadeAgain(_)) => {
-                        return Err(Malformed("a node made where there is one"));
-                    }
+                let before = self.places.get(&id).copied();
+                let life = match before {
+                    None => Life::Made(kind),
+                    Some(GONE) => Life::MadeAgain(kind),
+                    Some(place) if self.changes[place as usize].life == Life::Old => Life::Made(kind),
+                    Some(_) => return Err(Malformed("a node made where there is one")),
                 };
                 let mut made = Change::new(life);
                 (made.created_ns, made.modified_ns, made.has_content) = (created_ns, modified_ns, true);
                 (made.priority, made.chunks) = (Some(priority), Chunks::One(0));
                 made.place(parent, self.keep(name), name);
-                self.changes.insert(id, made);
+                match before {
+                    Some(place) if place != GONE => self.changes[place as usize] = made,
+                    _ => drop(self.add(id, made)),
+                }
             }
             Entry::Content { id, modified_ns, len, reset, chunks } => {
                 let end = len.div_ceil(self.chunk_bytes);
+                self.chunks_listed += if chunks.len() > 1 { chunks.len() } else { 0 };
                 if let Some(change) = self.named(id) {
                     (change.modified_ns, change.len, change.has_content) = (modified_ns, len, true);
                     change.chunks.set(end, reset, chunks);
@@ -117,14 +130,14 @@ impl Delta {
             }
             Entry::Rename { id, parent, name, replaced } => {
                 if let Some(replaced) = replaced {
-                    self.changes.insert(replaced, Change::new(Life::Gone));
+                    self.lose(replaced);
                 }
                 let name_at = self.keep(name);
                 if let Some(change) = self.named(id) {
                     change.place(parent, name_at, name);
                 }
             }
-            Entry::Remove { id } => drop(self.changes.insert(id, Change::new(Life::Gone))),
+            Entry::Remove { id } => self.lose(id),
             Entry::Priority { id, priority } => {
                 if let Some(change) = self.named(id) {
                     change.priority = Some(priority);
@@ -141,8 +154,33 @@ impl Delta {
 
     /// What is known of a node, unless it is known to have no name.
     fn named(&mut self, id: u32) -> Option<&mut Change> {
-        let change = self.changes.entry(id).or_insert_with(|| Change::new(Life::Old));
-        (change.life != Life::Gone).then_some(change)
+        match self.places.get(&id) {
+            Some(&GONE) => None,
+            Some(&place) => self.changes.get_mut(place as usize),
+            None => Some(self.add(id, Change::new(Life::Old))),
+        }
+    }
+
+    fn add(&mut self, id: u32, change: Change) -> &mut Change {
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.changes[place as usize] = change;
+                place
+            }
+            None => {
+                self.changes.push(change);
+                (self.changes.len() - 1) as u32
+            }
+        };
+        self.places.insert(id, place);
+        &mut self.changes[place as usize]
+    }
+
+    fn lose(&mut self, id: u32) {
+        if let Some(place) = self.places.insert(id, GONE).filter(|place| *place != GONE) {
+            self.changes[place as usize] = Change::new(Life::Old);
+            self.free.push(place);
+        }
     }
 
     fn keep(&mut self, name: &str) -> u64 {
@@ -157,10 +195,14 @@ impl Delta {
         node: NodeView<'a>,
         chunks: &'a mut Vec<(u64, u64)>,
     ) -> Result<Option<NodeView<'a>>, Malformed> {
-        let Some(change) = self.get(node.id) else { return Ok(Some(node)) };
+        let change = match self.places.get(&node.id) {
+            None => return Ok(Some(node)),
+            Some(&GONE) => return Ok(None),
+            Some(&place) => &self.changes[place as usize],
+        };
         match change.life {
             Life::Old => self.patch(change, node, chunks).map(Some),
-            Life::Gone | Life::MadeAgain(_) => Ok(None),
+            Life::MadeAgain(_) => Ok(None),
             Life::Made(_) => Err(Malformed("a node made where there is one")),
         }
     }
@@ -171,7 +213,7 @@ impl Delta {
         id: u32,
         chunks: &'a mut Vec<(u64, u64)>,
     ) -> Result<NodeView<'a>, Malformed> {
-        let change = self.get(id).expect("listed by `made`");
+        let change = &self.changes[self.places[&id] as usize];
         let node = NodeView {
             id,
             parent: 0,
@@ -234,7 +276,7 @@ impl Change {
     fn made(&self) -> Option<Kind> {
         match self.life {
             Life::Made(kind) | Life::MadeAgain(kind) => Some(kind),
-            Life::Old | Life::Gone => None,
+            Life::Old => None,
         }
     }
 }
@@ -284,7 +326,7 @@ impl Chunks {
             Some(Slot::At(_)) => {}
             Some(Slot::Moved(pairs)) => add_pair(pairs, from, to),
             None if chunk < edits.keep_below => {
-                edits.slots.insert(chunk, Slot::Moved(vec![(from, to)]));
+                edits.slots.insert(chunk, Slot::Moved(Box::new(vec![(from, to)])));
             }
             None => {}
         }

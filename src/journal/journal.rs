@@ -5,7 +5,7 @@ use super::{
     checkpoint::{CheckpointReader, Header, StoreParams, Writer},
     delta::Delta,
     files::{CHECKPOINT, Inventory, JOURNAL, file_name},
-    log_file::LogFile,
+    log_file::{LogFile, Unnamed},
     merge::Merge,
     recovery::{Log, Recovery, choose, replay},
 };
@@ -22,6 +22,8 @@ use std::{
 const SMALL_JOURNAL_BYTES: u64 = 1 << 20;
 /// Beyond this it takes too long to read.
 const LARGE_JOURNAL_BYTES: u64 = 64 << 20;
+/// What an entry takes when it is read, apart from the name in it: a change and its place in a table.
+const MEMORY_BYTES_PER_ENTRY: u64 = 72;
 /// More files than this are not left behind, however little is in them.
 const MANY_FILES: usize = 64;
 
@@ -63,7 +65,7 @@ impl Journal {
         let seq = super::FIRST_SEQ;
         let chain = crc32c::crc32c(&params.store_id.to_le_bytes());
         // First this, then what makes it a store: a checkpoint without its journal would be damage.
-        let current = LogFile::create(&*disk, dir, (params, seq, chain), None)?;
+        let current = LogFile::prepare(&*disk, dir, (params, seq, chain), None)?.name(&*disk, dir)?;
         let checkpoint = Writer::create(&*disk, dir, Header::new(*params, seq, chain))?.finish()?;
         Ok(Self {
             disk,
@@ -130,17 +132,21 @@ impl Journal {
     pub(crate) fn settle(&mut self) -> Result<()> {
         let Some((batch, chain)) = &self.unproven else { return Ok(()) };
         let place = (&self.params, batch.first_seq, *chain);
-        let file = LogFile::create(&*self.disk, &self.dir, place, Some(batch))?;
-        self.use_file(file);
+        let file = LogFile::prepare(&*self.disk, &self.dir, place, Some(batch))?;
+        self.switch_to(file)?;
         self.unproven = None;
         Ok(())
     }
 
-    fn use_file(&mut self, file: LogFile) {
-        // Of the file that was not to be trusted this one may have the name.
+    /// Writes to `file` from here on, and to the one before no more, whether this succeeds or not.
+    fn switch_to(&mut self, file: Unnamed) -> Result<()> {
+        self.retire();
+        let file = file.name(&*self.disk, &self.dir)?;
+        // One of the same number held nothing that counts, and is no more.
         self.closed.retain(|log| log.start_seq != file.start_seq);
         self.chain = file.chain;
         self.current = Some(file);
+        Ok(())
     }
 
     /// Writes `batch` and returns when it is durable. A batch without operations is nothing.
@@ -172,11 +178,14 @@ impl Journal {
     fn writable(&mut self) -> Result<&mut LogFile> {
         self.settle()?;
         if self.current.is_none() {
-            let place = (&self.params, self.next_seq, self.chain);
-            let file = LogFile::create(&*self.disk, &self.dir, place, None)?;
-            self.use_file(file);
+            let file = self.next_file()?;
+            self.switch_to(file)?;
         }
         Ok(self.current.as_mut().expect("made if it was not there"))
+    }
+
+    fn next_file(&self) -> Result<Unnamed> {
+        LogFile::prepare(&*self.disk, &self.dir, (&self.params, self.next_seq, self.chain), None)
     }
 
     /// Writes to the current file no more.
@@ -210,6 +219,13 @@ impl Journal {
         current + self.closed.iter().map(|log| log.used_bytes).sum::<u64>()
     }
 
+    /// About the most memory that making a checkpoint takes now, and the next opening.
+    pub(crate) fn checkpoint_memory_bytes(&self) -> u64 {
+        let current = self.current.as_ref().map_or(0, |file| file.entries);
+        let entries = current + self.closed.iter().map(|log| log.entries).sum::<u64>();
+        self.journal_bytes() + entries * MEMORY_BYTES_PER_ENTRY
+    }
+
     /// The checkpoint's length.
     #[cfg(test)]
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
@@ -233,12 +249,11 @@ impl Journal {
         if self.job_out || self.next_seq == self.checkpoint.seq {
             return Ok(None);
         }
-        if self.current.as_ref().is_some_and(|file| !file.is_empty()) {
-            // Before the new one is made: if that fails half way it may be there after a crash, and then this one counts up
-            // to its beginning only.
-            self.retire();
+        if self.current.as_ref().is_none_or(|file| !file.is_empty()) {
+            // Where there is no room for a new file, the old one may have some.
+            let file = self.next_file()?;
+            self.switch_to(file)?;
         }
-        self.writable()?;
         self.job_out = true;
         Ok(Some(CheckpointJob {
             disk: self.disk.clone(),
@@ -287,7 +302,12 @@ impl Journal {
 }
 
 fn log_of(file: &LogFile) -> Log {
-    Log { start_seq: file.start_seq, used_bytes: file.used_bytes(), file_bytes: file.file_bytes }
+    Log {
+        start_seq: file.start_seq,
+        used_bytes: file.used_bytes(),
+        file_bytes: file.file_bytes,
+        entries: file.entries,
+    }
 }
 
 /// The names of what does not count, if the checkpoint before operation `seq` does.

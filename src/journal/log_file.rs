@@ -39,54 +39,70 @@ pub(super) struct LogFile {
     at: u64,
     /// Its length, as it is known to last.
     pub(super) file_bytes: u64,
+    pub(super) entries: u64,
     /// Nobody knows what it holds on disk now: there is to be no further write.
     spoilt: bool,
 }
 
+/// A journal file that is whole, and does not count until it has its name.
+pub(super) struct Unnamed {
+    file: LogFile,
+    tmp: PathBuf,
+}
+
+impl Unnamed {
+    /// Makes it over one of the same number that holds nothing that counts. From here on files before it must not be
+    /// written, even if this fails: the name may be there after a crash.
+    pub(super) fn name(self, disk: &dyn Disk, dir: &Path) -> Result<LogFile> {
+        let Self { file, tmp } = self;
+        let named = disk.rename(&tmp, &file.path).inspect_err(|_| drop(disk.remove(&tmp)));
+        let named = named.and_then(|()| disk.sync_dir(dir));
+        named.map_err(|error| refused(&file.path, "name the journal file", SECTOR as u64, error))?;
+        Ok(file)
+    }
+}
+
 impl LogFile {
-    /// Makes `journal-<start>`, over one of that name which holds nothing that counts. It begins with `first`, if there is
-    /// one, as a frame.
-    pub(super) fn create(
+    /// Makes what will be `journal-<start>`. It begins with `first`, if there is one, as a frame.
+    pub(super) fn prepare(
         disk: &dyn Disk,
         dir: &Path,
-        (params, start_seq, chain): (&StoreParams, u64, u32),
+        place: (&StoreParams, u64, u32),
         first: Option<&Batch>,
-    ) -> Result<Self> {
-        let path = dir.join(file_name(JOURNAL, start_seq));
-        let tmp = dir.join(tmp_name(JOURNAL, start_seq));
+    ) -> Result<Unnamed> {
+        let (path, tmp) = (dir.join(file_name(JOURNAL, place.1)), dir.join(tmp_name(JOURNAL, place.1)));
         let needed = first.map_or(0, |first| needed(first, SECTOR as u64));
-        let failed = |doing| {
-            let path = path.clone();
-            move |error| refused(&path, doing, MIN_STEP_BYTES + needed, error)
-        };
-        let make = || -> Result<Self> {
-            let file = create_over(disk, &tmp).map_err(failed("make the journal file"))?;
-            let file_bytes = needed.next_multiple_of(SECTOR as u64) + MIN_STEP_BYTES;
-            file.allocate(file_bytes).map_err(failed("allocate the journal file"))?;
-            let header = FileHeader { params: *params, start_seq, chain, file_bytes };
-            let write = file.write_at(&mut [IoSlice::new(&header.encode())], 0);
-            write.map_err(failed("write the journal file"))?;
-            let (next_seq, at) = (start_seq, SECTOR as u64);
-            let mut made = Self {
-                file,
-                path: path.clone(),
-                store_id: params.store_id,
-                start_seq,
-                next_seq,
-                chain,
-                at,
-                file_bytes,
-                spoilt: false,
-            };
-            if let Some(first) = first {
-                made.write(first).map_err(failed("write the journal file"))?;
+        let file_bytes = needed.next_multiple_of(SECTOR as u64) + MIN_STEP_BYTES;
+        match Self::fill(disk, &tmp, path.clone(), place, file_bytes, first) {
+            Ok(file) => Ok(Unnamed { file, tmp }),
+            Err(error) => {
+                let _ = disk.remove(&tmp);
+                Err(refused(&path, "make the journal file", file_bytes, error))
             }
-            made.file.sync().map_err(failed("sync the journal file"))?;
-            disk.rename(&tmp, &path).map_err(failed("name the journal file"))?;
-            disk.sync_dir(dir).map_err(failed("sync the storage directory"))?;
-            Ok(made)
-        };
-        make().inspect_err(|_| drop(disk.remove(&tmp)))
+        }
+    }
+
+    fn fill(
+        disk: &dyn Disk,
+        tmp: &Path,
+        path: PathBuf,
+        (params, start_seq, chain): (&StoreParams, u64, u32),
+        file_bytes: u64,
+        first: Option<&Batch>,
+    ) -> io::Result<Self> {
+        let file = create_over(disk, tmp)?;
+        file.allocate(file_bytes)?;
+        let header = FileHeader { params: *params, start_seq, chain, file_bytes };
+        file.write_at(&mut [IoSlice::new(&header.encode())], 0)?;
+        let (store_id, next_seq, at) = (params.store_id, start_seq, SECTOR as u64);
+        let (entries, spoilt) = (0, false);
+        let mut made =
+            Self { file, path, store_id, start_seq, next_seq, chain, at, file_bytes, entries, spoilt };
+        if let Some(first) = first {
+            made.write(first)?;
+        }
+        made.file.sync()?;
+        Ok(made)
     }
 
     /// Whether no frame was written.
@@ -140,6 +156,7 @@ impl LogFile {
         self.file.write_at(&mut parts, self.at)?;
         self.at += frame_bytes(payload_bytes).expect("it is in memory");
         self.next_seq = batch.next_seq();
+        self.entries += u64::from(batch.entries);
         self.chain = header.crc;
         Ok(())
     }

@@ -36,6 +36,11 @@ impl Recovery {
         }
     }
 
+    /// What it takes in memory, until it is dropped: by the journal's length.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.merge.delta.memory_bytes()
+    }
+
     /// Visits all directories, in no order; to be called first, and once.
     ///
     /// # Errors
@@ -76,6 +81,7 @@ pub(super) struct Log {
     /// What is in use of it.
     pub(super) used_bytes: u64,
     pub(super) file_bytes: u64,
+    pub(super) entries: u64,
 }
 
 /// What was read of a run of journal files.
@@ -111,7 +117,7 @@ pub(super) fn replay(
             return Err(corrupt(&log.file.path, 0, expected, found));
         }
         let end = starts.get(index + 1).copied().or(until);
-        read_log(&mut log, end, delta)?;
+        let entries = read_log(&mut log, end, delta)?;
         match end {
             Some(end) => log.check_reaches(end)?,
             None => {
@@ -120,14 +126,16 @@ pub(super) fn replay(
             }
         }
         (next_seq, chain) = (log.seq, log.chain);
-        logs.push(Log { start_seq: start, used_bytes: log.at, file_bytes: log.file.len });
+        logs.push(Log { start_seq: start, used_bytes: log.at, file_bytes: log.file.len, entries });
     }
     Ok(Replayed { logs, next_seq, chain, ending, unproven })
 }
 
-fn read_log(log: &mut LogReader, end: Option<u64>, delta: &mut Delta) -> Result<()> {
+/// How many entries there were.
+fn read_log(log: &mut LogReader, end: Option<u64>, delta: &mut Delta) -> Result<u64> {
     let path = log.file.path.clone();
     let mut chunks = Vec::new();
+    let mut entries = 0;
     while end.is_none_or(|end| log.seq < end) {
         let Some(frame) = log.next()? else { break };
         let bad =
@@ -141,8 +149,9 @@ fn read_log(log: &mut LogReader, end: Option<u64>, delta: &mut Delta) -> Result<
         if count != frame.header.entries {
             return Err(bad(frame.payload.len(), Malformed("another number of entries than the frame has")));
         }
+        entries += u64::from(count);
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn last_batch(log: &mut LogReader) -> Result<Option<(Batch, u32)>> {
