@@ -22,6 +22,10 @@
 //!
 //! Start at [`MemFs`]. How it is built: `ARCHITECTURE.md` and `docs/design/` in the repository.
 
+// So that tests of the whole store can be shared with those outside.
+#[cfg(test)]
+extern crate self as memfs;
+
 mod arena;
 mod config;
 mod epoch;

@@ -4,7 +4,7 @@
 const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
 
 /// Reads `4096`, `64KiB`, `1.5 GiB`; `K`, `M`, `G`, `T` are short for the binary units. Zero is refused.
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, String> {
     const EXPECTED: &str = "expected a positive number of bytes such as 4096, 64KiB, 256MiB or 1.5GiB";
     let digits = text.trim().find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.trim().len());
     let (number, unit) = text.trim().split_at(digits);
@@ -30,7 +30,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// `1.00 GiB`, `36.4 MiB`, `812 B`: three figures and a unit.
-pub(crate) fn show(bytes: u64) -> String {
+pub fn show(bytes: u64) -> String {
     let Some((unit, shift)) = UNITS.iter().rev().find(|(_, shift)| bytes >> shift > 0) else {
         return format!("{bytes} B");
     };
@@ -44,7 +44,7 @@ pub(crate) fn show(bytes: u64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -57,7 +57,7 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// A number in at most eight columns: `123,456`, `1.23 M`, `45.6 G`.
-pub(crate) fn short(number: u64) -> String {
+pub fn short(number: u64) -> String {
     let (scaled, unit) = match number {
         0..1_000_000 => return count(number),
         1_000_000..1_000_000_000 => (number as f64 / 1e6, "M"),
@@ -68,7 +68,7 @@ pub(crate) fn short(number: u64) -> String {
 }
 
 /// `310 ns`, `2.1 µs`, `48 ms`, `1.2 s`.
-pub(crate) fn duration(ns: u64) -> String {
+pub fn duration(ns: u64) -> String {
     let (scaled, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "µs"),

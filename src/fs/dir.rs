@@ -1,11 +1,10 @@
 //! Listing: `read_dir`, `walk`, `glob`. None is a snapshot; an entry that is there throughout is reported exactly once.
 
-use super::MemFs;
+use super::{MemFs, glob::Pattern};
 use crate::{
     error::{Error, Result},
     tier::FileKind,
 };
-use globset::{GlobBuilder, GlobMatcher};
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,13 +130,14 @@ impl MemFs {
         Walk::new(self, path.as_ref(), usize::MAX)
     }
 
-    /// The full paths of the files (not directories) that match, sorted. `?` and `*` stay within a component, `**` crosses
-    /// components and matches none, too, `[..]` is a class, `{a,b}` a choice. A missing leading `/` is supplied.
+    /// The full paths of the files (not directories) that match, sorted. `?` is a character of a name, `*` any number of them,
+    /// `[..]` one of a class (`[!..]` one that is not in it), `{a,b}` a choice, which may hold others; `**` as a whole component is any
+    /// number of directories, none included. A missing leading `/` is supplied.
     ///
-    /// Costs a listing of the directories that the pattern's literal beginning leaves open.
+    /// Costs a listing of the directories that the pattern's literal beginning leaves open, and matches each name in linear time.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the pattern is not one, [`Error::Closed`].
+    /// [`Error::InvalidArgument`] if the pattern is not one, or its choices multiply to very many; [`Error::Closed`].
     ///
     /// ```
     /// # let fs = memfs::MemFs::builder().memory_limit_bytes(1 << 20).build()?;
@@ -148,51 +148,18 @@ impl MemFs {
     /// ```
     pub fn glob(&self, pattern: impl AsRef<str>) -> Result<Vec<String>> {
         self.check_open()?;
-        let pattern = Pattern::new(pattern.as_ref())?;
-        let walk = match Walk::new(self, &pattern.base, pattern.max_depth) {
+        let mut pattern = Pattern::new(pattern.as_ref())?;
+        let walk = match Walk::new(self, pattern.base(), pattern.max_depth()) {
             Err(Error::NotFound { .. } | Error::NotADirectory { .. } | Error::InvalidPath { .. }) => {
                 return Ok(Vec::new());
             }
             walk => walk?,
         };
         let mut found: Vec<String> = walk
-            .filter(|entry| entry.kind == FileKind::File && pattern.matcher.is_match(&entry.path))
+            .filter(|entry| entry.kind == FileKind::File && pattern.is_match(&entry.path))
             .map(|entry| entry.path)
             .collect();
         found.sort_unstable();
         Ok(found)
-    }
-}
-
-/// A glob, and where it can match.
-struct Pattern {
-    matcher: GlobMatcher,
-    /// The directory that every match lies below.
-    base: String,
-    /// How many levels below it.
-    max_depth: usize,
-}
-
-impl Pattern {
-    fn new(text: &str) -> Result<Self> {
-        let slashed = text.replace('\\', "/");
-        let named: Vec<&str> = slashed.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        let rooted = format!("/{}", named.join("/"));
-        let matcher = GlobBuilder::new(&rooted)
-            .literal_separator(true)
-            .backslash_escape(false)
-            .empty_alternates(true)
-            .build()
-            .map_err(|error| Error::argument("pattern", "a glob", error.to_string()))?
-            .compile_matcher();
-        let is_meta = |part: &str| part.contains(['*', '?', '[', ']', '{', '}']);
-        let parts: Vec<&str> = rooted.split('/').skip(1).collect();
-        let literal = parts.iter().take(parts.len() - 1).take_while(|part| !is_meta(part)).count();
-        let open_ended = rooted.contains("**") || rooted.contains('{') || rooted.contains('[');
-        Ok(Self {
-            matcher,
-            base: format!("/{}", parts[..literal].join("/")),
-            max_depth: if open_ended { usize::MAX } else { parts.len() - literal },
-        })
     }
 }

@@ -33,7 +33,7 @@ use std::{fmt, path::Path, sync::Arc, time::Instant};
 /// ```
 #[derive(Clone)]
 pub struct MemFs {
-    opener: Arc<Opener>,
+    pub(super) opener: Arc<Opener>,
 }
 
 impl Builder {

@@ -3,12 +3,15 @@
 mod dir;
 mod file;
 mod file_ref;
+mod glob;
 mod global;
 mod memfs;
 mod oplog;
 mod options;
 mod preload;
 mod store;
+#[cfg(all(test, not(memfs_loom)))]
+mod tests;
 
 pub use dir::{DirEntry, ReadDir, Walk};
 pub use file::File;

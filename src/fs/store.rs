@@ -35,6 +35,13 @@ impl Opener {
         Ok(Self { store, closed: AtomicBool::new(false) })
     }
 
+    /// One over another disk, that nobody shares and no lock protects.
+    #[cfg(test)]
+    pub(super) fn over(config: Config, disk: Arc<dyn crate::segment::Disk>) -> Result<Self> {
+        let store = Arc::new(Store::of(Core::with_disk(config, disk)?, None, None)?);
+        Ok(Self { store, closed: AtomicBool::new(false) })
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
@@ -74,7 +81,10 @@ impl Store {
     fn open(mut config: Config, lock: Option<DirLock>) -> Result<Self> {
         let log = config.operation_log.as_deref().map(OperationLog::open).transpose()?;
         config.storage_path.get_or_insert_with(default_dir);
-        let core = Core::new(config)?;
+        Self::of(Core::new(config)?, lock, log)
+    }
+
+    fn of(core: Arc<Core>, lock: Option<DirLock>, log: Option<OperationLog>) -> Result<Self> {
         let store = Self {
             core,
             openers: AtomicU64::new(1),

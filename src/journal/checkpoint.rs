@@ -9,7 +9,7 @@
 use super::{
     entry::Kind,
     files::{CHECKPOINT, Reader, corrupt, create_over, file_name, refused, tmp_name},
-    frame::{SECTOR, VERSION, check_sealed, seal},
+    frame::{CHECKPOINT_MAGIC, SECTOR, VERSION, check_sealed, params_at, seal},
     view::NodeView,
     wire::{Cursor, Malformed, u32_at, u64_at},
 };
@@ -22,7 +22,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MAGIC: &[u8; 8] = b"MFScheck";
 const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"MFSb");
 pub(super) const BLOCK_HEADER_BYTES: usize = 32;
 
@@ -62,7 +61,7 @@ impl Header {
 
     fn encode(&self) -> [u8; SECTOR] {
         let mut sector = [0; SECTOR];
-        sector[0..8].copy_from_slice(MAGIC);
+        sector[0..8].copy_from_slice(CHECKPOINT_MAGIC);
         sector[8..10].copy_from_slice(&VERSION.to_le_bytes());
         sector[12..16].copy_from_slice(&self.blocks.to_le_bytes());
         sector[16..24].copy_from_slice(&self.params.store_id.to_le_bytes());
@@ -79,14 +78,9 @@ impl Header {
     }
 
     fn decode(sector: &[u8]) -> Result<Self, String> {
-        check_sealed(sector, MAGIC)?;
-        let params = StoreParams {
-            store_id: u64_at(sector, 16),
-            chunk_bytes: u64_at(sector, 32),
-            opaque: sector[64..128].try_into().expect("64 bytes"),
-        };
+        check_sealed(sector, CHECKPOINT_MAGIC)?;
         Ok(Self {
-            params,
+            params: params_at(sector),
             blocks: u32_at(sector, 12),
             seq: u64_at(sector, 24),
             file_bytes: u64_at(sector, 40),
@@ -212,11 +206,7 @@ fn block_crc(header: &Header, index: u32, block: &[u8]) -> u32 {
 
 /// A block that verifies.
 pub(super) struct Block<'a> {
-    pub(super) kind: Kind,
     pub(super) nodes: Nodes<'a>,
-    pub(super) crc: u32,
-    /// In the file.
-    pub(super) len: u64,
 }
 
 /// The nodes of a block.
@@ -270,6 +260,16 @@ impl CheckpointReader {
         Ok(Self { file, header, at: SECTOR as u64, index: 0, crc: 0 })
     }
 
+    /// A checkpoint whose header is lost, or says what cannot be: its blocks are bound to what is known of it otherwise.
+    pub(super) fn without_header(disk: &dyn Disk, dir: &Path, seq: u64, params: StoreParams) -> Result<Self> {
+        let path = dir.join(file_name(CHECKPOINT, seq));
+        let Some(file) = Reader::open(disk, path.clone())? else {
+            return Err(corrupt(&path, 0, "a checkpoint", "no such file"));
+        };
+        let header = Header { blocks: u32::MAX, ..Header::new(params, seq, 0) };
+        Ok(Self { file, header, at: SECTOR as u64, index: 0, crc: 0 })
+    }
+
     /// Whether the file is as long as its header says.
     pub(super) fn check_len(&self) -> Result<()> {
         if self.header.file_bytes == self.file.len {
@@ -320,12 +320,11 @@ impl CheckpointReader {
         }
         self.crc = crc32c::crc32c_append(self.crc, &crc.to_le_bytes());
         self.index += 1;
-        let file_len = len.next_multiple_of(SECTOR) as u64;
-        self.at += file_len;
+        self.at += len.next_multiple_of(SECTOR) as u64;
         // From the window.
         let block = self.file.get(at, len)?;
         let rest = Cursor::new(&block[BLOCK_HEADER_BYTES..]);
-        Ok(Block { kind, nodes: Nodes { kind, rest, left: records }, crc, len: file_len })
+        Ok(Block { nodes: Nodes { kind, rest, left: records } })
     }
 
     /// Whether the blocks were those the header counts.

@@ -10,10 +10,13 @@
 //!
 //! # Invariants
 //! 1. A sector that was synced is never written again, but for the one that begins with a mark.
-//! 2. No sector of a frame is all zeros, and none becomes so by the change of one byte; nor does the trailer. So a frame that
-//!    does not verify and has neither was written whole, and is damaged; else it may be torn.
+//! 2. No sector of a frame is all zeros, and none becomes so by the change of one byte; its last byte is not zero. So a frame
+//!    whose entries do not verify, and that has neither, was written whole and is damaged; else it may be torn.
 
-use super::wire::{u16_at, u32_at, u64_at};
+use super::{
+    checkpoint::StoreParams,
+    wire::{u16_at, u32_at, u64_at},
+};
 
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR: usize = 512;
@@ -21,6 +24,7 @@ pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const VERSION: u16 = 1;
 
 const FILE_MAGIC: &[u8; 8] = b"MFSjourn";
+pub(super) const CHECKPOINT_MAGIC: &[u8; 8] = b"MFScheck";
 const FRAME_MAGIC: &[u8; 8] = b"MFSframe";
 const MARK_MAGIC: &[u8; 8] = b"\x01synced\x02";
 const TRAILER: &[u8; 8] = b"frameEND";
@@ -32,7 +36,8 @@ const CLEAN: u16 = 1;
 /// What a journal file says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FileHeader {
-    pub(super) store_id: u64,
+    /// As the checkpoint has them: what is found again when that is lost.
+    pub(super) params: StoreParams,
     /// Number of the first operation it may hold.
     pub(super) start_seq: u64,
     /// The chain up to there.
@@ -46,10 +51,12 @@ impl FileHeader {
         let mut sector = [0; SECTOR];
         sector[0..8].copy_from_slice(FILE_MAGIC);
         sector[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        sector[16..24].copy_from_slice(&self.store_id.to_le_bytes());
+        sector[16..24].copy_from_slice(&self.params.store_id.to_le_bytes());
         sector[24..32].copy_from_slice(&self.start_seq.to_le_bytes());
-        sector[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
-        sector[40..44].copy_from_slice(&self.chain.to_le_bytes());
+        sector[32..40].copy_from_slice(&self.params.chunk_bytes.to_le_bytes());
+        sector[40..48].copy_from_slice(&self.file_bytes.to_le_bytes());
+        sector[64..128].copy_from_slice(&self.params.opaque);
+        sector[128..132].copy_from_slice(&self.chain.to_le_bytes());
         seal(&mut sector);
         sector
     }
@@ -58,12 +65,28 @@ impl FileHeader {
     pub(super) fn decode(sector: &[u8]) -> Result<Self, String> {
         check_sealed(sector, FILE_MAGIC)?;
         Ok(Self {
-            store_id: u64_at(sector, 16),
+            params: params_at(sector),
             start_seq: u64_at(sector, 24),
-            file_bytes: u64_at(sector, 32),
-            chain: u32_at(sector, 40),
+            file_bytes: u64_at(sector, 40),
+            chain: u32_at(sector, 128),
         })
     }
+}
+
+/// What both kinds of files have in the same places of their first sectors.
+pub(super) fn params_at(sector: &[u8]) -> StoreParams {
+    StoreParams {
+        store_id: u64_at(sector, 16),
+        chunk_bytes: u64_at(sector, 32),
+        opaque: sector[64..128].try_into().expect("64 bytes"),
+    }
+}
+
+/// What the store is, if `sector` verifies as the first one of either kind of file.
+pub(super) fn read_params(sector: &[u8]) -> Option<StoreParams> {
+    let magic: &[u8; 8] = sector.first_chunk()?;
+    let known = magic == FILE_MAGIC || magic == CHECKPOINT_MAGIC;
+    (known && check_sealed(sector, magic).is_ok()).then(|| params_at(sector))
 }
 
 /// Puts the checksum of a whole sector at its end.
@@ -102,7 +125,7 @@ pub(super) struct FrameHeader {
     pub(super) payload_bytes: u64,
     /// Checksum of the header before this one, or the file's chain.
     pub(super) chain: u32,
-    /// Of everything that follows the header.
+    /// Of the entries.
     pub(super) payload_crc: u32,
     /// Of the header, and the offset it stands at.
     pub(super) crc: u32,
@@ -150,12 +173,12 @@ impl FrameHeader {
     }
 }
 
-/// Whether these bytes, which do not verify, began as a frame's header and were written to their end: so they do after the
-/// change of any one byte, and do not where a mark stands, or nothing.
-pub(super) fn was_frame_header(bytes: &[u8]) -> bool {
-    bytes.len() >= HEADER_BYTES
-        && bytes.iter().zip(FRAME_MAGIC).filter(|(byte, magic)| byte != magic).count() <= 1
-        && bytes[HEADER_BYTES - 8..HEADER_BYTES] != [0; 8]
+/// Whether a sector, whose header does not verify, is the first of a frame and was written to its end: so it is after the
+/// change of any one byte of the header, and not where a mark stands, or nothing, or a header that was cut short.
+pub(super) fn was_frame(sector: &[u8]) -> bool {
+    let Some((header, rest)) = sector.split_at_checked(HEADER_BYTES) else { return false };
+    let wrong = header.iter().zip(FRAME_MAGIC).filter(|(byte, magic)| byte != magic).count();
+    wrong <= 1 && rest.iter().any(|byte| *byte != 0)
 }
 
 /// What a frame takes in the file; `None` if no file is that long.
@@ -183,10 +206,10 @@ impl Tail {
     }
 }
 
-/// Whether a whole frame that does not verify may be one that was never written to its end.
+/// Whether a frame whose entries do not verify may be one that was never written to its end, in whatever order its sectors
+/// were. One changed byte cannot make it so: it is among the entries, and leaves no sector without bytes.
 pub(super) fn may_be_torn(frame: &[u8]) -> bool {
-    frame.ends_with(&[0; TRAILER.len()])
-        || frame.chunks_exact(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0))
+    frame.last() == Some(&0) || frame.chunks_exact(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0))
 }
 
 /// Says that all before it was synced.

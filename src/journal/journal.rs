@@ -63,7 +63,7 @@ impl Journal {
         let seq = super::FIRST_SEQ;
         let chain = crc32c::crc32c(&params.store_id.to_le_bytes());
         // First this, then what makes it a store: a checkpoint without its journal would be damage.
-        let current = LogFile::create(&*disk, dir, (params.store_id, seq, chain), None)?;
+        let current = LogFile::create(&*disk, dir, (params, seq, chain), None)?;
         let checkpoint = Writer::create(&*disk, dir, Header::new(*params, seq, chain))?.finish()?;
         Ok(Self {
             disk,
@@ -129,7 +129,7 @@ impl Journal {
     /// `StorageFull`, `Io`.
     pub(crate) fn settle(&mut self) -> Result<()> {
         let Some((batch, chain)) = &self.unproven else { return Ok(()) };
-        let place = (self.params.store_id, batch.first_seq, *chain);
+        let place = (&self.params, batch.first_seq, *chain);
         let file = LogFile::create(&*self.disk, &self.dir, place, Some(batch))?;
         self.use_file(file);
         self.unproven = None;
@@ -172,7 +172,7 @@ impl Journal {
     fn writable(&mut self) -> Result<&mut LogFile> {
         self.settle()?;
         if self.current.is_none() {
-            let place = (self.params.store_id, self.next_seq, self.chain);
+            let place = (&self.params, self.next_seq, self.chain);
             let file = LogFile::create(&*self.disk, &self.dir, place, None)?;
             self.use_file(file);
         }

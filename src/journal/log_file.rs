@@ -9,6 +9,7 @@
 
 use super::{
     batch::Batch,
+    checkpoint::StoreParams,
     files::{JOURNAL, create_over, file_name, is_full, refused, tmp_name},
     frame::{FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, Tail, frame_bytes},
 };
@@ -48,7 +49,7 @@ impl LogFile {
     pub(super) fn create(
         disk: &dyn Disk,
         dir: &Path,
-        (store_id, start_seq, chain): (u64, u64, u32),
+        (params, start_seq, chain): (&StoreParams, u64, u32),
         first: Option<&Batch>,
     ) -> Result<Self> {
         let path = dir.join(file_name(JOURNAL, start_seq));
@@ -62,14 +63,14 @@ impl LogFile {
             let file = create_over(disk, &tmp).map_err(failed("make the journal file"))?;
             let file_bytes = needed.next_multiple_of(SECTOR as u64) + MIN_STEP_BYTES;
             file.allocate(file_bytes).map_err(failed("allocate the journal file"))?;
-            let header = FileHeader { store_id, start_seq, chain, file_bytes };
+            let header = FileHeader { params: *params, start_seq, chain, file_bytes };
             let write = file.write_at(&mut [IoSlice::new(&header.encode())], 0);
             write.map_err(failed("write the journal file"))?;
             let (next_seq, at) = (start_seq, SECTOR as u64);
             let mut made = Self {
                 file,
                 path: path.clone(),
-                store_id,
+                store_id: params.store_id,
                 start_seq,
                 next_seq,
                 chain,
@@ -131,7 +132,7 @@ impl LogFile {
             file_bytes: self.file_bytes,
             payload_bytes,
             chain: self.chain,
-            payload_crc: crc32c::crc32c_append(crc32c::crc32c(&batch.payload), tail.bytes()),
+            payload_crc: crc32c::crc32c(&batch.payload),
             crc: 0,
         };
         let bytes = header.encode(self.at);

@@ -2,10 +2,9 @@
 //! after them: the end, a torn tail, or damage.
 
 use super::{
+    checkpoint::StoreParams,
     files::{JOURNAL, Reader, corrupt, file_name},
-    frame::{
-        FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, frame_bytes, may_be_torn, was_frame_header,
-    },
+    frame::{FileHeader, FrameHeader, HEADER_BYTES, Mark, SECTOR, frame_bytes, may_be_torn, was_frame},
 };
 use crate::{
     error::{Error, Result},
@@ -59,7 +58,7 @@ impl LogReader {
         disk: &dyn Disk,
         dir: &Path,
         start: u64,
-        store_id: Option<u64>,
+        params: Option<&StoreParams>,
     ) -> Result<Option<Self>> {
         let Some(mut file) = Reader::open(disk, dir.join(file_name(JOURNAL, start)))? else {
             return Ok(None);
@@ -69,8 +68,10 @@ impl LogReader {
             Ok(header) => header,
             Err(found) => return Err(corrupt(&file.path, 0, wanted(), found)),
         };
-        if header.start_seq != start || store_id.is_some_and(|store_id| header.store_id != store_id) {
-            let found = format!("that of store {:016x} from operation {}", header.store_id, header.start_seq);
+        if header.start_seq != start || params.is_some_and(|params| header.params != *params) {
+            let (store_id, start_seq) = (header.params.store_id, header.start_seq);
+            let found =
+                format!("that of store {store_id:016x}, or of another layout, from operation {start_seq}");
             return Err(corrupt(&file.path, 0, wanted(), found));
         }
         if header.file_bytes > file.len {
@@ -87,8 +88,9 @@ impl LogReader {
             return Ok(None);
         };
         let len = self.check(&header)?;
+        let payload = HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize;
         let frame = self.file.get(at, len as usize)?;
-        if crc32c::crc32c(&frame[HEADER_BYTES..]) != header.payload_crc {
+        if crc32c::crc32c(&frame[payload.clone()]) != header.payload_crc {
             return Ok(None);
         }
         self.at += len;
@@ -97,8 +99,7 @@ impl LogReader {
         self.last = Some(Found { at, header, len });
         // Read again from the window: the borrow above ended with the check.
         let frame = self.file.get(at, len as usize)?;
-        let payload = &frame[HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize];
-        Ok(Some(Frame { at, header, payload }))
+        Ok(Some(Frame { at, header, payload: &frame[payload] }))
     }
 
     /// Whether a frame whose header verifies belongs here; its length in the file.
@@ -117,7 +118,7 @@ impl LogReader {
         if header.file_bytes > self.file.len {
             return Err(truncated(&self.file, header.file_bytes));
         }
-        let belongs = (self.header.store_id, self.seq, self.chain);
+        let belongs = (self.header.params.store_id, self.seq, self.chain);
         let found = (header.store_id, header.first_seq, header.chain);
         if belongs != found {
             let describe = |(store, seq, chain): (u64, u64, u32)| {
@@ -147,13 +148,13 @@ impl LogReader {
     /// `Corrupt` if it is no end, and cannot be what a crash leaves of a frame that was never acknowledged.
     pub(super) fn ending(&mut self) -> Result<Ending> {
         let at = self.at;
-        let place = self.file.get(at, HEADER_BYTES)?;
-        if place.len() < HEADER_BYTES {
+        let place = self.file.get(at, SECTOR)?;
+        if place.len() < SECTOR {
             return Err(truncated(&self.file, at + SECTOR as u64));
         }
         let mark = Mark::decode(place, at);
         let header = FrameHeader::decode(place, at);
-        let was_header = was_frame_header(place);
+        let was_frame = was_frame(place);
         if let Some(mark) = mark {
             self.check_mark(&mark)?;
         }
@@ -167,7 +168,7 @@ impl LogReader {
                 return Ok(Ending { proven: true, clean: false, torn_bytes });
             }
             format!("one whose bytes are others than checksum {:#010x}", header.payload_crc)
-        } else if mark.is_none() && was_header {
+        } else if mark.is_none() && was_frame {
             "one whose header does not verify".to_owned()
         } else {
             // A file gets its name when its header, and a frame it may begin with, are synced.
@@ -182,7 +183,7 @@ impl LogReader {
         if mark.file_bytes > self.file.len {
             return Err(truncated(&self.file, mark.file_bytes));
         }
-        let belongs = (self.header.store_id, self.seq, self.chain);
+        let belongs = (self.header.params.store_id, self.seq, self.chain);
         let found = (mark.store_id, mark.next_seq, mark.chain);
         if belongs == found {
             return Ok(());
@@ -211,17 +212,6 @@ impl LogReader {
             here += SECTOR as u64;
         }
         Ok((None, dirty_to - at))
-    }
-
-    /// The next place at or after `at` where a frame's header verifies.
-    pub(super) fn find_header(&mut self, mut at: u64) -> Result<Option<(u64, FrameHeader)>> {
-        while at < self.file.len {
-            if let Some(header) = FrameHeader::decode(self.file.get(at, HEADER_BYTES)?, at) {
-                return Ok(Some((at, header)));
-            }
-            at += SECTOR as u64;
-        }
-        Ok(None)
     }
 }
 

@@ -19,12 +19,14 @@ mod delta;
 mod entry;
 mod files;
 mod frame;
+mod fsck;
 #[expect(clippy::module_inception, reason = "the file is named after the thing")]
 mod journal;
 mod log_file;
 mod log_reader;
 mod merge;
 mod recovery;
+mod salvage;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 mod tree;
@@ -34,6 +36,7 @@ mod wire;
 pub(crate) use batch::Batch;
 pub(crate) use checkpoint::StoreParams;
 pub(crate) use entry::{Entry, Kind};
+pub(crate) use fsck::{Finding, Fsck, Harm, fsck};
 pub(crate) use journal::{CheckpointDone, CheckpointJob, Journal, Opened};
 pub(crate) use recovery::Recovery;
 pub(crate) use view::NodeView;

@@ -106,7 +106,7 @@ pub(super) fn replay(
     let mut next_seq = starts[0];
     let (mut ending, mut unproven) = (Ending::default(), None);
     for (index, &start) in starts.iter().enumerate() {
-        let Some(mut log) = LogReader::open(disk, dir, start, Some(params.store_id))? else {
+        let Some(mut log) = LogReader::open(disk, dir, start, Some(params))? else {
             return Err(missing(dir, start));
         };
         if start != next_seq || log.header.chain != chain {
@@ -174,6 +174,9 @@ pub(super) fn choose(disk: &dyn Disk, dir: &Path, found: &Inventory) -> Result<O
     let Some((&newest, older)) = found.checkpoints.split_last() else {
         return no_store(disk, dir, found).map(|()| None);
     };
+    // Without it an older checkpoint would lead to an older end, and nobody could tell.
+    let journal = found.journals.binary_search(&newest).map_err(|_| missing(dir, newest));
+    journal?;
     let verdict = try_checkpoint(disk, dir, found, newest, !older.is_empty());
     let Err(error) = verdict else { return verdict.map(Some) };
     for &seq in older.iter().rev() {

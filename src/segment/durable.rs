@@ -32,8 +32,8 @@ pub(super) struct Durable {
     /// Incarnation in the upper half, unit in the lower (invariant 1).
     safe: AtomicU64,
     is_failed: AtomicBool,
-    /// The file's name lasts.
-    pub(super) is_named: AtomicBool,
+    /// The file's name lasts; without it no byte does.
+    is_named: AtomicBool,
     /// Found by `open`, and `recovered` was not called yet: it is held once for that.
     pub(super) is_recovering: AtomicBool,
     /// End of the last extent that was adopted.
@@ -89,7 +89,7 @@ impl Durable {
         Flight { durable: self, slot }
     }
 
-    /// What would be made last by a sync that starts now; `None` if nothing was written since the last.
+    /// What would be made last by a sync that starts now; `None` if nothing was written since the last, or all of it is dead.
     pub(super) fn begin(&self, state: &State) -> Option<Point> {
         // Acquire: pairs with the Release in `Flight::written`.
         let written = self.written.load(Ordering::Acquire);
@@ -102,7 +102,7 @@ impl Durable {
         let safe = self.safe.load(Ordering::Acquire);
         let now = state.load();
         // `restart` comes before the reopening of the space: an empty state may be that of the last incarnation.
-        let unit = if now.is_empty() { FIRST_UNIT } else { self.first_unwritten(now.tail_units()) };
+        let unit = (!now.is_empty()).then(|| self.first_unwritten(now.tail_units()))?;
         Some(Point { written, safe, unit })
     }
 
@@ -146,8 +146,14 @@ impl Durable {
 
     /// Whether what ends at unit `end` is on the disk although the segment failed.
     pub(super) fn is_safe(&self, end: u32) -> bool {
-        // Acquire: pairs with the Release in `finish`.
-        end <= self.safe.load(Ordering::Acquire) as u32
+        // Acquire, both: pair with the Release in `name` and `finish`.
+        self.is_named.load(Ordering::Acquire) && end <= self.safe.load(Ordering::Acquire) as u32
+    }
+
+    /// The file's name lasts from now on.
+    pub(super) fn name(&self) {
+        // Release: pairs with the Acquire in `is_safe`.
+        self.is_named.store(true, Ordering::Release);
     }
 
     /// Whether there are writes, and the file's name may not outlast a crash.
@@ -201,5 +207,108 @@ impl Drop for Flight<'_> {
                 self.durable.uncounted.fetch_sub(1, Ordering::AcqRel);
             }
         }
+    }
+}
+
+/// Run by hand with the flags of docs/testing.md.
+#[cfg(all(test, memfs_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::{Arc, thread};
+    use loom::cell::UnsafeCell;
+
+    /// A segment of one-unit records, each of which is a number.
+    struct Space {
+        state: State,
+        durable: Durable,
+        units: [UnsafeCell<u32>; 4],
+    }
+
+    // SAFETY: who may touch a unit is what the models check.
+    unsafe impl Send for Space {}
+    // SAFETY: as above.
+    unsafe impl Sync for Space {}
+
+    impl Space {
+        fn new() -> Arc<Self> {
+            let units = std::array::from_fn(|_| UnsafeCell::new(0));
+            let space = Self { state: State::new(), durable: Durable::new(), units };
+            space.durable.name();
+            Arc::new(space)
+        }
+
+        fn append(&self, value: u32) {
+            let flight = self.durable.enter();
+            let Some(unit) = self.state.reserve(1, 4) else { return };
+            flight.at(unit);
+            // SAFETY: reserved, so the caller's, which the checker verifies.
+            self.units[unit as usize].with_mut(|at| unsafe { *at = value });
+            flight.written();
+        }
+
+        /// What a sync makes last: all units before the point that it may call safe, as they are when it begins.
+        fn begin(&self) -> Option<(Point, Vec<u32>)> {
+            let point = self.durable.begin(&self.state)?;
+            let read = |unit: u32| {
+                // SAFETY: written before, which the checker verifies.
+                self.units[unit as usize].with(|at| unsafe { *at })
+            };
+            let found = (FIRST_UNIT..point.unit).map(read).collect();
+            Some((point, found))
+        }
+    }
+
+    /// With one slot for two appends: one of them is counted only.
+    #[test]
+    fn what_a_sync_calls_safe_was_written_when_it_began() {
+        loom::model(|| {
+            let space = Space::new();
+            let others: Vec<_> = (1..3)
+                .map(|value| {
+                    let space = space.clone();
+                    thread::spawn(move || space.append(value))
+                })
+                .collect();
+            for _ in 0..2 {
+                if let Some((point, found)) = space.begin() {
+                    assert!(found.iter().all(|value| *value > 0), "{found:?}");
+                    space.durable.finish(&point);
+                }
+            }
+            others.into_iter().for_each(|other| other.join().unwrap());
+            if let Some((point, _)) = space.begin() {
+                space.durable.finish(&point);
+            }
+            assert!(space.durable.is_safe(3) && space.begin().is_none(), "all is safe in the end");
+        });
+    }
+
+    #[test]
+    fn space_that_starts_over_during_a_sync_is_not_called_safe_by_it() {
+        loom::model(|| {
+            let space = Space::new();
+            space.append(1);
+            let other = thread::spawn({
+                let space = space.clone();
+                move || {
+                    assert!(!space.state.release_live(1) && space.state.seal());
+                    space.durable.restart();
+                    space.state.reopen();
+                    space.append(2);
+                }
+            });
+            // Of the first use the record is dead, and may be written over while it is synced.
+            let point = space.durable.begin(&space.state);
+            let is_second = point.as_ref().is_some_and(|point| point.safe >> 32 == 1);
+            if let Some(point) = point {
+                if is_second && point.unit > FIRST_UNIT {
+                    // SAFETY: written before, which the checker verifies.
+                    assert_eq!(space.units[FIRST_UNIT as usize].with(|at| unsafe { *at }), 2);
+                }
+                space.durable.finish(&point);
+            }
+            other.join().unwrap();
+            assert!(is_second || !space.durable.is_safe(2), "safe by a sync of the use before");
+        });
     }
 }

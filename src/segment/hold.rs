@@ -59,14 +59,17 @@ impl SegmentHold {
 
     /// The bytes where they are, verified by the first call; `None` where they cannot be had as memory, and must be read.
     ///
-    /// The bytes can be trusted as far as the file: on a disk that fails later, or if the file is truncated behind the
-    /// store's back (in temp mode it has no name by which that could be done), a load from the slice is a fault that the
-    /// process does not survive. Who cannot accept that reads.
+    /// The bytes can be trusted as far as the file: on a disk that fails later a load from the slice is a fault that the
+    /// process does not survive. Who cannot accept that reads. Files that have a name could be truncated by it behind the
+    /// store's back: of a store that lasts there are no slices.
     ///
     /// # Safety
     /// The extent was seen to be current after it was held, or it was held by a caller that was protected against its
     /// death. (In the place of one that was dead a write may be under way, behind the slice.)
     pub(crate) unsafe fn slice(&self, owner: u64) -> Result<Option<&[u8]>, ReadError> {
+        if self.segment.durable.is_some() {
+            return Ok(None);
+        }
         let Some(tolerant) = Tolerant::get() else { return Ok(None) };
         let Some(map) = self.segment.map() else { return Ok(None) };
         let place = self.place();

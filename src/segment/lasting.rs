@@ -152,13 +152,9 @@ impl Shared {
         }
         let synced = self.io.sync_dir(&self.config.dir);
         for segment in unnamed {
-            match &synced {
-                // Relaxed: asked under the lock of syncs.
-                Ok(()) => {
-                    let durable = segment.durable.as_ref().expect("of those that want a name");
-                    durable.is_named.store(true, Ordering::Relaxed);
-                }
-                Err(_) => self.give_up(lasting, segment),
+            match (&synced, &segment.durable) {
+                (Ok(()), Some(durable)) => durable.name(),
+                _ => self.give_up(lasting, segment),
             }
         }
         synced.map_err(|source| failed(&self.config.dir, "sync the storage directory", source))

@@ -8,12 +8,15 @@
 //! 1. An [`ExtentRef`] is returned only after the whole record, header and checksum included, was written without error.
 //! 2. A segment's space is handed out again only when no extent in it is live, none is being written, none is held: all
 //!    three are counts in one word ([`state`]), so that exactly one thread sees them all reach zero.
-//! 3. The bytes of all segment files together, spares included, never pass the storage limit ([`ledger`]).
+//! 3. The bytes of all segment files together, spares included, and what the floor above has charged, never pass the storage
+//!    limit ([`ledger`]).
 //! 4. Moving live extents together is always possible under a limit of four segments or more: one is kept for it.
 //! 5. No call waits for another thread, except that one which would fail for want of space looks again for a bounded time
 //!    (10 ms or so) while another thread is bringing some. What waits otherwise, waits for the disk.
 //! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error of the call and never a signal.
 //!    (Loads by whoever was lent a slice are not calls of this floor: see [`SegmentHold::slice`].)
+//! 7. Bytes that were appended before a sync of a lasting store began, and are trusted when it has returned, outlast any crash
+//!    ([`durable`]). Nothing of a segment that failed to be synced is trusted that was not before.
 
 mod cell;
 #[cfg(all(test, not(memfs_loom)))]

@@ -64,7 +64,11 @@ impl Segments {
 fn worth_emptying(segment: &Arc<Segment>, is_pressed: bool) -> Option<u32> {
     let now = segment.state.load();
     let (live, capacity) = (now.live_units(), segment.capacity_units);
-    let most = if is_pressed { most_under_pressure(capacity) } else { capacity / 2 };
+    let most = match (segment.is_failed(), is_pressed) {
+        (true, _) => capacity,
+        (false, true) => most_under_pressure(capacity),
+        (false, false) => capacity / 2,
+    };
     (now.is_sealed() && live > 0 && live < most).then_some(live)
 }
 

@@ -12,7 +12,7 @@ use super::{
     ground::Held,
     heat,
     local::Local,
-    log::{self, HeldChunks, Preparation, Revision},
+    log::{self, Preparation, Revision},
     tree::{MAX_LEN, NoMemory, Rebuilt, Tree, TreeMemory, rebuild},
     word::{Content, Word},
 };
@@ -74,7 +74,7 @@ impl<'c> Whole<'c> {
     }
 
     fn word(&self) -> Word {
-        self.rebuilt.as_ref().map_or(self.staged[0].word, |rebuilt| Word::tree(rebuilt.tree))
+        self.rebuilt.as_ref().map_or_else(|| self.staged[0].word, |rebuilt| Word::tree(rebuilt.tree))
     }
 }
 
@@ -344,8 +344,12 @@ impl Core {
                 Ok(spot) => {
                     let Some(preparation) = &mut preparation else {
                         drop(guard);
-                        let revision =
-                            Revision { reset: true, priority: naming.priority, chunks: &whole.chunks };
+                        let revision = Revision {
+                            reset: true,
+                            priority: naming.priority,
+                            chunks: &whole.chunks,
+                            appends: false,
+                        };
                         preparation = Some(self.prepare(local, revision)?);
                         continue;
                     };
@@ -411,13 +415,12 @@ impl Core {
             return Err(Error::IsADirectory { path: canonical.text().to_owned() });
         }
         let note = if self.log.is_some() { log::note(priority, len, chunks) } else { Vec::new() };
-        let mut held = self.log.is_some().then(|| HeldChunks::new(self, chunks));
         let made = self.with_room(local, || {
             let guard = local.pin();
             let init = NodeInit { note: &note, ..self.init(word, priority) };
             match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
                 Ok(Created::New(bound)) => {
-                    held.take().into_iter().for_each(HeldChunks::keep);
+                    self.note_unflushed(self.block_bytes(chunks));
                     // A file that is removed again before it is held is as if it had come and gone before.
                     if hold && !self.index.acquire(&bound) {
                         return Ok(Ok(None));
@@ -515,8 +518,8 @@ impl Core {
         }
         let Some(longer) = self.claim_slack(block, plan.data) else { return false };
         let chunks = [(chunk, Word::ram(longer))];
-        let Ok(mut preparation) =
-            self.try_prepare(local, Revision { reset: false, priority: None, chunks: &chunks })
+        let Ok(mut preparation) = self
+            .try_prepare(local, Revision { reset: false, priority: None, chunks: &chunks, appends: true })
         else {
             return false;
         };
@@ -650,7 +653,8 @@ impl Core {
             .map_err(|error| error.about(&Core::name_of(at)))?;
         let chunks = [(0, staged.word)];
         let chunks = if staged.word == Word::EMPTY { &[] } else { &chunks[..] };
-        let mut preparation = self.prepare(local, Revision { reset: true, priority: None, chunks })?;
+        let mut preparation =
+            self.prepare(local, Revision { reset: true, priority: None, chunks, appends: false })?;
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;
         // A tree is not held, and its address may be another's by now; the first chunk is, and with it and the length all that
@@ -719,7 +723,7 @@ impl Core {
         }
         let parts = touched.iter().filter(|part| part.changes).zip(&staged);
         let mut changes: Vec<(u64, Word)> = parts.map(|(part, staged)| (part.chunk, staged.word)).collect();
-        let revision = Revision { reset: false, priority: None, chunks: &changes };
+        let revision = Revision { reset: false, priority: None, chunks: &changes, appends: false };
         let mut preparation = self.prepare(local, revision)?;
         let guard = local.pin();
         let spot = self.resolve(at, &guard)?;

@@ -17,6 +17,7 @@ use super::{
     word::{Content, Word},
 };
 use crate::{
+    arena::BlockRef,
     config::Durability,
     epoch::Guard,
     error::{Error, Result},
@@ -24,7 +25,9 @@ use crate::{
     journal::{self, Batch, Entry, Journal},
     order::{Consumer, Order, Record, Taken},
     segment::ExtentRef,
-    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::*},
+    sync::{
+        Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::*, fence,
+    },
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -32,8 +35,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Most operations in one frame.
-const FRAME_OPERATIONS: usize = 16 << 10;
+/// Operations that wait at most before the flusher is woken.
+const MOST_WAITING: u64 = 64 << 10;
 /// Times that bytes are written anew after a segment could not be synced.
 const REWRITES: usize = 3;
 
@@ -43,8 +46,6 @@ pub(crate) struct Log {
     durability: Durability,
     /// All changes up to this place are durable.
     durable: AtomicU64,
-    /// Bytes of blocks that are held until they are on disk.
-    unflushed: AtomicU64,
     /// Beyond this the flusher is woken.
     most_unflushed: u64,
     flusher: Mutex<Flusher>,
@@ -63,42 +64,92 @@ struct Flusher {
     journal: Option<Journal>,
     /// Taken from the order and not durable yet.
     taken: Vec<Taken>,
+    /// Whether limbo keeps blocks for this.
+    begun: bool,
     /// Freed by changes that are in the order.
-    dead: Vec<ExtentRef>,
+    dead: Vec<Freed>,
     batch: Batch,
     /// Bytes of journal and checkpoint that are charged to the storage limit.
     charged: u64,
 }
 
-/// Extents that were freed by changes which may not be durable yet: a stack that is only pushed to, and taken whole.
+/// What was freed by changes that may not be durable yet: extents, and blocks that a flush under way may want to read. A stack
+/// that is only pushed to, and taken whole.
 pub(crate) struct Limbo {
     head: AtomicPtr<Dead>,
+    /// One while records have been taken from the order and are not durable yet; one more when the store is being closed.
+    flushing: AtomicU32,
     /// What is given up from now on only leaves RAM: the store is being closed.
     closed: AtomicBool,
+    /// Bytes of blocks in content words that are not on disk yet.
+    unflushed: AtomicU64,
 }
 
 struct Dead {
-    extent: ExtentRef,
+    what: Freed,
     next: *mut Dead,
+}
+
+#[derive(Clone, Copy)]
+enum Freed {
+    Extent(ExtentRef),
+    Block(BlockRef),
 }
 
 impl Limbo {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), closed: AtomicBool::new(false) }
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            flushing: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+            unflushed: AtomicU64::new(0),
+        }
     }
 
-    /// From now on nothing is freed on disk by what becomes of contents in RAM.
+    /// From now on nothing is freed on disk by what becomes of contents in RAM, and the last flush may want all of it.
     pub(crate) fn close(&self) {
+        self.begin();
         // Release: pairs with the Acquire in `push`.
         self.closed.store(true, Release);
     }
 
     /// Takes an extent whose end has its place in the order. Lock-free; nothing is ever popped, so there is no ABA.
-    pub(crate) fn push(&self, extent: ExtentRef) {
-        if self.closed.load(Acquire) {
-            return;
+    pub(crate) fn push_extent(&self, extent: ExtentRef) {
+        if !self.closed.load(Acquire) {
+            self.push(Freed::Extent(extent));
         }
-        let dead = Box::into_raw(Box::new(Dead { extent, next: self.head.load(Relaxed) }));
+    }
+
+    /// Takes a block that left its content word, if a flush may want to read it: one that is not on disk yet.
+    ///
+    /// What replaced it has its place in the order. SeqCst here and in `begin`: if this does not see that a flush has begun,
+    /// that flush sees the replacement, and does not need the block.
+    pub(crate) fn keeps(&self, block: BlockRef, bytes: u64, is_on_disk: bool) -> bool {
+        if is_on_disk {
+            return false;
+        }
+        self.unflushed.fetch_sub(bytes, Relaxed);
+        fence(SeqCst);
+        let keeps = self.flushing.load(SeqCst) > 0;
+        if keeps {
+            self.push(Freed::Block(block));
+        }
+        keeps
+    }
+
+    /// Records are about to be taken from the order.
+    fn begin(&self) {
+        self.flushing.fetch_add(1, SeqCst);
+        fence(SeqCst);
+    }
+
+    /// All that was taken is durable.
+    fn end(&self) {
+        self.flushing.fetch_sub(1, Release);
+    }
+
+    fn push(&self, what: Freed) {
+        let dead = Box::into_raw(Box::new(Dead { what, next: self.head.load(Relaxed) }));
         loop {
             // SAFETY: not shared before the exchange succeeds.
             let next = unsafe { (*dead).next };
@@ -111,12 +162,12 @@ impl Limbo {
         }
     }
 
-    fn take(&self, into: &mut Vec<ExtentRef>) {
+    fn take(&self, into: &mut Vec<Freed>) {
         let mut at = self.head.swap(ptr::null_mut(), Acquire);
         while !at.is_null() {
             // SAFETY: from `Box::into_raw`, taken out by the swap: nobody else has it.
             let dead = unsafe { Box::from_raw(at) };
-            into.push(dead.extent);
+            into.push(dead.what);
             at = dead.next;
         }
     }
@@ -140,6 +191,7 @@ impl Log {
             consumer: Some(consumer),
             journal: Some(journal),
             taken: Vec::new(),
+            begun: false,
             dead: Vec::new(),
             batch,
             charged: 0,
@@ -148,7 +200,6 @@ impl Log {
             order: Arc::new(order),
             durability,
             durable: AtomicU64::new(0),
-            unflushed: AtomicU64::new(0),
             most_unflushed: limit_bytes / 8,
             flusher: Mutex::new(flusher),
             nudged: AtomicBool::new(false),
@@ -164,11 +215,15 @@ impl Log {
         self.flusher.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Takes note of blocks that a published record holds.
-    pub(crate) fn note_unflushed(&self, bytes: u64) {
-        // Relaxed: a figure.
-        let before = self.unflushed.fetch_add(bytes, Relaxed);
-        if before <= self.most_unflushed && before + bytes > self.most_unflushed {
+    /// Lets nobody flush before the guard is dropped.
+    #[cfg(any(test, debug_assertions, feature = "validate"))]
+    pub(crate) fn at_rest(&self) -> impl Sized + '_ {
+        self.lock()
+    }
+
+    /// Now and then, as places are taken, looks to it that not too many wait.
+    pub(crate) fn appended(&self, place: u64) {
+        if place.is_multiple_of(MOST_WAITING) {
             self.nudge();
         }
     }
@@ -179,9 +234,13 @@ impl Log {
         self.wake.notify_one();
     }
 
-    /// Whether something waits to be flushed that it would free RAM.
-    pub(crate) fn has_unflushed(&self) -> bool {
-        self.unflushed.load(Relaxed) > 0
+    /// Whether something is in the order that is not durable yet.
+    pub(crate) fn has_unflushed(&self, guard: &Guard) -> bool {
+        self.waiting(guard) > 0
+    }
+
+    fn waiting(&self, guard: &Guard) -> u64 {
+        self.order.last_place(guard).saturating_sub(self.durable.load(Relaxed))
     }
 
     fn millis(&self) -> u64 {
@@ -248,13 +307,13 @@ impl Core {
             Durability::Periodic(period) if self.config.worker_threads == 0 => {
                 let due = log.flushed_at.load(Relaxed) + period.as_millis() as u64;
                 // A failure is told to who calls `sync`: this operation is acknowledged, not yet durable.
-                if log.millis() >= due || log.unflushed.load(Relaxed) > log.most_unflushed {
+                if log.millis() >= due || self.is_pressed(log, &local.pin()) {
                     let _ = self.flush(local);
                 }
                 Ok(())
             }
             _ => {
-                if self.config.worker_threads == 0 && log.unflushed.load(Relaxed) > log.most_unflushed {
+                if self.config.worker_threads == 0 && self.is_pressed(log, &local.pin()) {
                     let _ = self.flush(local);
                 }
                 Ok(())
@@ -276,30 +335,62 @@ impl Core {
     }
 
     fn flush_all(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
+        let Some(limbo) = &self.ground.limbo else { return Ok(()) };
         // Limbo first: what is in it was freed by changes that are in the order now (invariant 3).
-        if let Some(limbo) = &self.ground.limbo {
-            limbo.take(&mut flusher.dead);
+        limbo.take(&mut flusher.dead);
+        let Flusher { consumer: Some(consumer), taken, begun, .. } = flusher else { return Ok(()) };
+        if !*begun {
+            limbo.begin();
+            *begun = true;
         }
-        let Flusher { consumer: Some(consumer), taken, .. } = flusher else { return Ok(()) };
         log.order.take(consumer, taken, &local.pin());
-        while !flusher.taken.is_empty() {
-            self.flush_some(log, flusher, local)?;
+        if !flusher.taken.is_empty() {
+            self.flush_taken(log, flusher, local)?;
         }
+        limbo.end();
+        flusher.begun = false;
         let guard = local.pin();
-        for extent in flusher.dead.drain(..) {
+        for freed in flusher.dead.drain(..) {
             // SAFETY: unlinked, put into limbo once, and what freed it is durable.
-            unsafe { self.ground.kill_after_grace(&guard, extent) };
+            unsafe { self.give_up_freed(freed, &guard) };
         }
         Ok(())
     }
 
-    /// One frame.
-    fn flush_some(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
-        let count = flusher.taken.len().min(FRAME_OPERATIONS);
+    /// # Safety
+    /// Unlinked, taken out of limbo, and what freed it is durable or never will be.
+    unsafe fn give_up_freed(&self, freed: Freed, guard: &Guard) {
+        match freed {
+            // SAFETY: the caller.
+            Freed::Extent(extent) => unsafe { self.ground.kill_after_grace(guard, extent) },
+            // SAFETY: the caller.
+            Freed::Block(block) => unsafe { self.ground.release_after_grace(guard, block) },
+        }
+    }
+
+    /// Whether so much of RAM is not on disk yet that the flusher should not wait for its time.
+    fn is_pressed(&self, log: &Log, guard: &Guard) -> bool {
+        // Relaxed: a figure.
+        self.ground.limbo.as_ref().is_some_and(|limbo| limbo.unflushed.load(Relaxed) > log.most_unflushed)
+            || log.waiting(guard) > MOST_WAITING
+    }
+
+    /// Takes note of blocks that were published and are not on disk.
+    pub(crate) fn note_unflushed(&self, bytes: u64) {
+        let (Some(log), Some(limbo)) = (&self.log, &self.ground.limbo) else { return };
+        // Relaxed: a figure.
+        let before = limbo.unflushed.fetch_add(bytes, Relaxed);
+        if before <= log.most_unflushed && before + bytes > log.most_unflushed {
+            log.nudge();
+        }
+    }
+
+    /// All that was taken, in one frame: what was replaced within it may be gone (invariant 4).
+    fn flush_taken(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
         let Flusher { journal: Some(journal), taken, batch, charged, .. } = flusher else {
             return Err(Error::Closed);
         };
-        let slice = &taken[..count];
+        let slice = &taken[..];
         let needed = needed_chunks(slice);
         let mut trusted = false;
         for _ in 0..REWRITES {
@@ -326,7 +417,7 @@ impl Core {
         let last = slice.last().map_or(0, |taken| taken.record().place());
         // Release: pairs with the Acquire of who waits for a place.
         log.durable.store(last, Release);
-        for taken in taken.drain(..count) {
+        for taken in taken.drain(..) {
             self.let_go(log, taken, local);
         }
         Ok(())
@@ -343,33 +434,13 @@ impl Core {
         Ok(())
     }
 
-    /// A record is durable: it is taken out of its content word if it is still there, and gives up what it holds.
+    /// A record is durable: it is taken out of its content word if it is still there.
     fn let_go(&self, log: &Log, taken: Taken, local: &Local) {
         let guard = local.pin();
         let record = taken.record();
-        let mut freed = 0;
-        let mut release = |word: Word| {
-            if let Content::Ram(block) = word.content() {
-                freed += self.ground.arena.capacity(block) as u64;
-                // SAFETY: the record's reference, taken when it was made (`HeldChunks`).
-                unsafe { self.ground.arena.release(block) };
-            }
-        };
-        match ContentChange::of(record) {
-            Some(ContentChange::Content { id, chunks, .. }) => {
-                self.take_out(id, record, &guard);
-                chunks.for_each(|(_, word)| release(word));
-            }
-            Some(ContentChange::Move { .. }) => {}
-            None => {
-                if let Some(NameChange::Make { note, .. }) = NameChange::of(record)
-                    && let Some((_, _, chunks)) = read_note(&note)
-                {
-                    chunks.into_iter().for_each(|(_, word)| release(word));
-                }
-            }
+        if let Some(ContentChange::Content { id, .. }) = ContentChange::of(record) {
+            self.take_out(id, record, &guard);
         }
-        log.unflushed.fetch_sub(freed, Relaxed);
         log.order.release(taken, &guard);
     }
 
@@ -459,7 +530,8 @@ impl Core {
         {
             return Ok(Some(extent));
         }
-        // SAFETY: the record holds the block; bytes below a published length never change.
+        // SAFETY: the block is in its content word, or in limbo until the end of the flush (`log`, invariant 2); bytes below a
+        // published length never change.
         let bytes = unsafe { self.ground.arena.bytes(block) };
         let extent = self.append_for_flush(local, bytes)?;
         let guard = local.pin();
@@ -484,9 +556,13 @@ impl Core {
             // Whoever replaces the content exchanges the word first and takes the extent then. If that came before our
             // exchange, we see the word it left (AcqRel on both); if it came after, it has taken ours.
             lent = is_current() || self.ground.take_extent(block) != Some(extent);
+            if lent && let Some(limbo) = &self.ground.limbo {
+                // Relaxed: a figure. Whoever replaces the block from now on finds it on disk.
+                limbo.unflushed.fetch_sub(self.ground.arena.capacity(block) as u64, Relaxed);
+            }
         }
         if !lent && let Some(limbo) = &self.ground.limbo {
-            limbo.push(extent);
+            limbo.push_extent(extent);
         }
         Ok(Some(extent))
     }
@@ -521,7 +597,7 @@ impl Core {
                     .is_ok()
                 && let Some(limbo) = &self.ground.limbo
             {
-                limbo.push(extent);
+                limbo.push_extent(extent);
             }
         };
         for taken in slice {
@@ -572,8 +648,7 @@ impl Core {
             if self.is_closed() {
                 return;
             }
-            let pressed = log.unflushed.load(Relaxed) > log.most_unflushed;
-            if pressed || matches!(log.durability, Durability::Periodic(_)) {
+            if self.is_pressed(log, &local.pin()) || matches!(log.durability, Durability::Periodic(_)) {
                 // A failure is told to who calls `sync`; it is tried again in time.
                 let _ = self.flush(&local);
             }
@@ -590,9 +665,17 @@ impl Core {
             (Ok(()), Some(journal)) => journal.close(),
             (flushed, _) => flushed,
         };
-        // What could not be written is lost; its blocks are not.
+        // What could not be written is lost; its memory is not.
         for taken in std::mem::take(&mut flusher.taken) {
             self.let_go(log, taken, local);
+        }
+        if let Some(limbo) = &self.ground.limbo {
+            limbo.take(&mut flusher.dead);
+        }
+        let guard = local.pin();
+        for freed in flusher.dead.drain(..).filter(|freed| matches!(freed, Freed::Block(_))) {
+            // SAFETY: unlinked; nothing will be flushed any more.
+            unsafe { self.give_up_freed(freed, &guard) };
         }
         closed
     }

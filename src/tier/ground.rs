@@ -82,6 +82,13 @@ impl Ground {
             Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
+                let bytes = self.arena.capacity(block) as u64;
+                if let Some(limbo) = &self.limbo
+                    && limbo.keeps(block, bytes, extent.is_some())
+                {
+                    local.counters.resident.add(-1);
+                    return;
+                }
                 // SAFETY: the caller unlinked the word; the extent was just taken.
                 unsafe { self.retire_block(local, guard, block, extent) };
             }
@@ -154,10 +161,20 @@ impl Ground {
     /// The extent is unlinked, and retired once.
     pub(crate) unsafe fn retire_extent(&self, guard: &Guard, extent: ExtentRef) {
         match &self.limbo {
-            Some(limbo) => limbo.push(extent),
+            Some(limbo) => limbo.push_extent(extent),
             // SAFETY: the caller.
             None => unsafe { self.kill_after_grace(guard, extent) },
         }
+    }
+
+    /// Drops a content's reference on a block, after the grace period.
+    ///
+    /// # Safety
+    /// It is unlinked, and released once.
+    pub(crate) unsafe fn release_after_grace(&self, guard: &Guard, block: BlockRef) {
+        let this: *const Ground = self;
+        // SAFETY: as in `retire_block`.
+        unsafe { guard.defer_unchecked(move || _ = (*this).arena.release(block)) };
     }
 
     /// # Safety

@@ -325,6 +325,8 @@ impl Core {
     /// Panics if the structures disagree; to be called at rest.
     #[cfg(any(test, debug_assertions, feature = "validate"))]
     pub(crate) fn validate(&self, local: &Local) {
+        let _resting = self.jobs.at_rest();
+        let _flushed = self.log.as_ref().map(|log| log.at_rest());
         self.collect(local);
         self.ground.arena.validate().expect("the arena is consistent");
         self.ground.segments.validate(None);

@@ -40,7 +40,7 @@ impl Core {
 
     /// Gives a file another priority.
     pub(crate) fn prioritise(&self, local: &Local, at: At<'_>, to: Priority) -> Result<()> {
-        let revision = Revision { reset: false, priority: Some(to), chunks: &[] };
+        let revision = Revision { reset: false, priority: Some(to), chunks: &[], appends: false };
         let mut preparation = self.prepare(local, revision)?;
         loop {
             self.check_open()?;

@@ -11,7 +11,9 @@
 //! # Invariants
 //! 1. A record is put into a content word once, by its maker, and appended by whoever meets it there. It is freed after it was
 //!    consumed, and not consumed before it was taken out of the word (`Core::complete`).
-//! 2. A record holds the blocks it names, from before it is published until its bytes are on disk for good.
+//! 2. A record names blocks and does not hold them. A block whose bytes are not on disk yet stays in its content word: the hand
+//!    and the evacuation leave it alone. One that is replaced is given up at once if no flush is under way, for then what
+//!    replaced it will be in the same batch; else it waits for the end of the flush (`flush::Limbo`).
 //! 3. A priority changes only while its record is in the content word, so such changes have one order. The count in the heat
 //!    word tells a helper that comes late that it has been applied.
 
@@ -136,65 +138,17 @@ pub(crate) struct Revision<'e> {
     pub(crate) priority: Option<Priority>,
     /// The chunks that change, and what to.
     pub(crate) chunks: &'e [(u64, Word)],
+    /// The blocks are those that were there, with more bytes in them.
+    pub(crate) appends: bool,
 }
 
-/// Blocks that a record will hold, or holds: given up on drop.
-pub(crate) struct HeldChunks<'c> {
+/// A record that is not published yet; discarded on drop.
+struct Prepared<'c> {
     core: &'c Core,
-    words: Vec<Word>,
-}
-
-impl<'c> HeldChunks<'c> {
-    /// The caller owns the words, or is pinned since it loaded them.
-    pub(crate) fn new(core: &'c Core, chunks: &[(u64, Word)]) -> Self {
-        let words: Vec<Word> = chunks.iter().map(|(_, word)| *word).collect();
-        for word in &words {
-            if let Content::Ram(block) = word.content() {
-                // SAFETY: referenced by its owner, or by the content under the caller's guard.
-                unsafe { core.ground.arena.retain(block) };
-            }
-        }
-        Self { core, words }
-    }
-
-    /// The record is published and has them now.
-    pub(crate) fn keep(self) {
-        let ram = self.words.iter().filter_map(|word| match word.content() {
-            Content::Ram(block) => Some(self.core.ground.arena.capacity(block) as u64),
-            _ => None,
-        });
-        if let Some(log) = &self.core.log {
-            log.note_unflushed(ram.sum());
-        }
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for HeldChunks<'_> {
-    fn drop(&mut self) {
-        for word in &self.words {
-            if let Content::Ram(block) = word.content() {
-                // SAFETY: taken in `new`.
-                unsafe { self.core.ground.arena.release(block) };
-            }
-        }
-    }
-}
-
-/// A record that is not published yet, with what it holds.
-pub(crate) struct Prepared<'c> {
     local: &'c Local,
     record: &'c Record,
-    held: HeldChunks<'c>,
-}
-
-impl Prepared<'_> {
-    fn withdraw(self) {
-        if let Some(log) = &self.held.core.log {
-            // SAFETY: nobody else has seen it.
-            unsafe { log.order.discard(self.record, &self.local.pin()) };
-        }
-    }
+    /// Bytes of new blocks that it names.
+    bytes: u64,
 }
 
 /// What a change is prepared with: in a store that keeps no order, nothing.
@@ -203,8 +157,11 @@ pub(crate) struct Preparation<'c>(Option<Prepared<'c>>);
 
 impl Drop for Preparation<'_> {
     fn drop(&mut self) {
-        if let Some(prepared) = self.0.take() {
-            prepared.withdraw();
+        if let Some(Prepared { core, local, record, .. }) = self.0.take()
+            && let Some(log) = &core.log
+        {
+            // SAFETY: nobody else has seen it.
+            unsafe { log.order.discard(record, &local.pin()) };
         }
     }
 }
@@ -227,7 +184,7 @@ impl Core {
         revision: Revision<'_>,
     ) -> Result<Preparation<'c>, u64> {
         let Some(log) = &self.log else { return Ok(Preparation(None)) };
-        let Revision { reset, priority, chunks } = revision;
+        let Revision { reset, priority, chunks, appends } = revision;
         let level = priority.map_or(0, |priority| HAS_PRIORITY | u32::from(priority.get()) << PRIORITY_SHIFT);
         let flags = level | if reset { RESET } else { 0 };
         let len_bytes = CONTENT_BYTES + CHUNK_BYTES * chunks.len();
@@ -239,7 +196,17 @@ impl Core {
             }
         });
         let record = record.ok_or(len_bytes as u64)?;
-        Ok(Preparation(Some(Prepared { local, record, held: HeldChunks::new(self, chunks) })))
+        let bytes = if appends { 0 } else { self.block_bytes(chunks) };
+        Ok(Preparation(Some(Prepared { core: self, local, record, bytes })))
+    }
+
+    /// Bytes of the blocks among these words.
+    pub(crate) fn block_bytes(&self, chunks: &[(u64, Word)]) -> u64 {
+        let bytes = |word: &Word| match word.content() {
+            Content::Ram(block) => self.ground.arena.capacity(block) as u64,
+            _ => 0,
+        };
+        chunks.iter().map(|(_, word)| bytes(word)).sum()
     }
 
     /// Exchanges a file's content, `from`, for `to`, which makes it `len` bytes long: at once, or, where an order is kept,
@@ -269,9 +236,8 @@ impl Core {
                 let pending = Word::pending(prepared.record);
                 let done = exchange(&spot.node.content, from, pending.in_place_of(from));
                 if done {
-                    let Prepared { record, held, .. } = prepared;
-                    held.keep();
-                    self.complete(spot.node, record, guard);
+                    self.note_unflushed(prepared.bytes);
+                    self.complete(spot.node, prepared.record, guard);
                 } else {
                     preparation.0 = Some(prepared);
                 }
@@ -302,7 +268,7 @@ impl Core {
     /// consumer before it lets the record go.
     pub(crate) fn complete(&self, node: &Node, record: &Record, guard: &Guard) {
         let Some(log) = &self.log else { return };
-        log.order.append(record, guard);
+        log.appended(log.order.append(record, guard));
         let Some(ContentChange::Content { word: to, priority, .. }) = ContentChange::of(record) else {
             return;
         };

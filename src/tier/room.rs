@@ -152,7 +152,7 @@ impl Core {
 
     /// Flushes if something in RAM waits for that; whether it did.
     fn flush_for_room(&self, local: &Local) -> bool {
-        self.log.as_ref().is_some_and(|log| log.has_unflushed()) && self.flush(local).is_ok()
+        self.log.as_ref().is_some_and(|log| log.has_unflushed(&local.pin())) && self.flush(local).is_ok()
     }
 
     /// Swaps out the worst until `want` bytes are on their way to be free; returns how many are.
@@ -249,8 +249,9 @@ impl Core {
         }
         let Some((chunk, word)) = self.resident_word(local, guard, id, node) else { return };
         let Content::Ram(block) = word.content() else { return };
-        // One that others hold would leave its file, but not RAM.
-        if self.ground.arena.is_shared(block) {
+        // One that others hold would leave its file, but not RAM; one that the flusher has not written yet cannot.
+        let unflushed = self.log.is_some() && self.ground.extent_of(block).is_none();
+        if unflushed || self.ground.arena.is_shared(block) {
             return;
         }
         let frequency = self.sketch.estimate(u64::from(id.get()), guard);

@@ -31,6 +31,8 @@ struct Queue {
     preloads: VecDeque<Arc<Preloading>>,
     /// A worker is making room; one is enough.
     making_room: bool,
+    /// Workers that are at a job.
+    busy: usize,
     stop: bool,
 }
 
@@ -46,7 +48,7 @@ impl Jobs {
         let limit = config.memory_limit_bytes;
         let reserve = (limit / 64).clamp(16 << 10, 64 << 20);
         Self {
-            queue: Mutex::new(Queue { preloads: VecDeque::new(), making_room: false, stop: false }),
+            queue: Mutex::new(Queue { preloads: VecDeque::new(), making_room: false, busy: 0, stop: false }),
             wake: Condvar::new(),
             pressure: AtomicBool::new(false),
             high_bytes: if config.worker_threads == 0 { u64::MAX } else { limit - reserve },
@@ -87,6 +89,24 @@ impl Jobs {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Waits until no worker is at a job, and lets none begin before the guard is dropped.
+    #[cfg(any(test, debug_assertions, feature = "validate"))]
+    pub(crate) fn at_rest(&self) -> impl Sized + '_ {
+        loop {
+            let queue = self.lock();
+            if queue.busy == 0 {
+                return queue;
+            }
+            drop(queue);
+            std::thread::sleep(PACE);
+        }
+    }
+
+    /// The worker has done its job.
+    fn done(&self) {
+        self.lock().busy -= 1;
+    }
+
     /// The next job; `timekeeper` is the worker that looks after upkeep.
     fn next(&self, timekeeper: bool) -> Job {
         let mut queue = self.lock();
@@ -95,10 +115,12 @@ impl Jobs {
                 return Job::Stop;
             }
             if let Some(preloading) = queue.preloads.pop_front() {
+                queue.busy += 1;
                 return Job::Preload(preloading);
             }
             if self.pressure.load(Relaxed) && !queue.making_room {
                 queue.making_room = true;
+                queue.busy += 1;
                 return Job::MakeRoom;
             }
             if timekeeper {
@@ -106,6 +128,7 @@ impl Jobs {
                     self.wake.wait_timeout(queue, TICK).unwrap_or_else(|poisoned| poisoned.into_inner());
                 queue = back;
                 if timeout.timed_out() {
+                    queue.busy += 1;
                     return Job::Upkeep;
                 }
             } else {
@@ -126,6 +149,7 @@ impl Core {
                 Job::Upkeep => self.upkeep(&local),
                 Job::Stop => return,
             }
+            self.jobs.done();
         }
     }
 

@@ -1,6 +1,7 @@
 //! glob.
 
 use crate::{assert_fails, common::stores::on_each};
+use std::time::{Duration, Instant};
 
 #[track_caller]
 fn finds(fs: &memfs::MemFs, pattern: &str, expected: &[&str]) {
@@ -65,8 +66,10 @@ fn results_are_sorted_by_full_path() {
 fn patterns_that_are_none_are_refused() {
     on_each(|fs| {
         fs.write("/a", "x").unwrap();
-        for pattern in ["/[", "/[a", "/{a,b", "/a]{", "/[z-a]"] {
-            assert_fails!(fs.glob(pattern), InvalidArgument | InvalidPath);
+        for pattern in
+            ["/[", "/[a", "/[]", "/[!]", "/{a,b", "/{a,{b}", "/a]{", "/a}", "/[z-a]", "/[ö-ä]", "/{[}]"]
+        {
+            assert_fails!(fs.glob(pattern), InvalidArgument);
         }
     });
 }
@@ -80,5 +83,110 @@ fn a_name_with_special_characters_is_found_by_an_escaped_pattern() {
         finds(fs, "/[[]x[]]", &["/[x]"]);
         finds(fs, "/a[*]b", &["/a*b"]);
         finds(fs, "/q[?]", &["/q?"]);
+    });
+}
+
+/// `?` and classes matched bytes: `/?` did not find `/ä`.
+#[test]
+fn names_are_matched_by_characters() {
+    on_each(|fs| {
+        for path in ["/a", "/ä", "/ö", "/ü", "/x", "/äö", "/語", "/🦀", "/e\u{301}"] {
+            fs.write(path, "x").unwrap();
+        }
+        finds(fs, "/?", &["/a", "/x", "/ä", "/ö", "/ü", "/語", "/🦀"]);
+        finds(fs, "/??", &["/e\u{301}", "/äö"]);
+        finds(fs, "/[ä-ö]", &["/ä", "/ö"]);
+        finds(fs, "/[!x]", &["/a", "/ä", "/ö", "/ü", "/語", "/🦀"]);
+        finds(fs, "/[^ä-ö語]", &["/a", "/x", "/ü", "/🦀"]);
+        finds(fs, "/ä*", &["/ä", "/äö"]);
+        finds(fs, "/*ö", &["/äö", "/ö"]);
+        finds(fs, "/{ä,語}", &["/ä", "/語"]);
+    });
+}
+
+#[test]
+fn a_choice_finds_what_its_alternatives_would_find_as_patterns() {
+    on_each(|fs| {
+        for path in ["/a", "/ab", "/b/a", "/b/c/a", "/b/c/d/a", "/c/a", "/{", "/,"] {
+            fs.write(path, "x").unwrap();
+        }
+        finds(fs, "/a{,b}", &["/a", "/ab"]);
+        finds(fs, "/{a,a,?}", &["/,", "/a", "/{"]);
+        finds(fs, "/{a{,b,{c,d}},b/{a,c/{d,e}/a}}", &["/a", "/ab", "/b/a", "/b/c/d/a"]);
+        finds(fs, "/{,b,b/c}/a", &["/a", "/b/a", "/b/c/a"]);
+        finds(fs, "{/b/,}{c/}a", &["/b/c/a", "/c/a"]);
+        finds(fs, "/{[,],[{]}", &["/,", "/{"]);
+        finds(fs, ",", &["/,"]);
+    });
+}
+
+#[test]
+fn two_stars_are_special_only_as_a_whole_component() {
+    on_each(|fs| {
+        for path in ["/a", "/ab", "/b/a", "/b/ab", "/b/c/a", "/b/c/ab"] {
+            fs.write(path, "x").unwrap();
+        }
+        finds(fs, "/a**", &["/a", "/ab"]);
+        finds(fs, "/b/**b", &["/b/ab"]);
+        finds(fs, "/***", &["/a", "/ab"]);
+        finds(fs, "/b/**/**/a", &["/b/a", "/b/c/a"]);
+        finds(fs, "/b/{**,x}/a", &["/b/a", "/b/c/a"]);
+        finds(fs, "/{b/**,x}/ab", &["/b/ab", "/b/c/ab"]);
+        finds(fs, "/{b/,a}**", &["/a", "/ab", "/b/a", "/b/ab", "/b/c/a", "/b/c/ab"]);
+        finds(fs, "/**/**", &["/a", "/ab", "/b/a", "/b/ab", "/b/c/a", "/b/c/ab"]);
+    });
+}
+
+#[test]
+fn only_a_slash_in_the_pattern_matches_one_in_a_path() {
+    on_each(|fs| {
+        fs.write("/a/b", "x").unwrap();
+        for pattern in ["/a?b", "/a*b", "/a[!x]b", "/a[/]b", "/a[.-0]b", "/a{,x}b"] {
+            finds(fs, pattern, &[]);
+        }
+        for pattern in ["/a/b", "a\\b", "//a//./b", "/{a/b,x}", "/{a/}b"] {
+            finds(fs, pattern, &["/a/b"]);
+        }
+        finds(fs, "/a/../a/b", &[]);
+        finds(fs, "", &[]);
+    });
+}
+
+/// Refused or answered, but soon: a choice multiplies, and stars could be tried in every combination.
+#[test]
+fn a_hostile_pattern_costs_little() {
+    on_each(|fs| {
+        let long = format!("/{}", "a".repeat(255)).repeat(15);
+        fs.write(&long, "x").unwrap();
+        let began = Instant::now();
+        for (pattern, finds) in [
+            (format!("**/{}b", "*a".repeat(100)), Some(0)),
+            (format!("{}{}", "**/".repeat(1000), "?*".repeat(255)), Some(1)),
+            (format!("**/*a{}", "[ab]".repeat(200)), Some(1)),
+            (format!("{}a{}", "{".repeat(10_000), "}".repeat(10_000)), Some(0)),
+            ("{a,b}".repeat(1000), None),
+            ("{,}".repeat(10_000), None),
+            ("?".repeat(20_000), None),
+            ("[!a]".repeat(16_000), None),
+            ("a".repeat(1 << 20), None),
+        ] {
+            match finds {
+                Some(count) => assert_eq!(fs.glob(&pattern).unwrap().len(), count, "{:.40}", pattern),
+                None => assert_fails!(fs.glob(&pattern), InvalidArgument),
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_pattern_may_name_a_thousand_files() {
+    on_each(|fs| {
+        let names: Vec<String> = (0..1000).map(|number| format!("file{number:04}")).collect();
+        for name in names.iter().step_by(100) {
+            fs.write(format!("/d/{name}"), "x").unwrap();
+        }
+        fs.write("/d/other", "x").unwrap();
+        assert_eq!(fs.glob(format!("**/{{{}}}", names.join(","))).unwrap().len(), 10);
     });
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::ExtentRef,
-    store::{Random, Store, TestDisk, bytes, slice},
+    store::{Over, Random, Store, TestDisk, bytes, slice},
 };
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
 use std::collections::HashMap;
@@ -98,15 +98,6 @@ fn unprotected_reads_of_dying_extents_see_their_own_bytes_or_an_error() {
         store.kill(ExtentRef::from_bits(word.load(Ordering::Acquire)));
     }
     store.segments.validate(Some(0));
-}
-
-/// Ends the readers, also when the writer fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 /// One round of what the floor above does; how many extents were moved.

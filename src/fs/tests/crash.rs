@@ -1,0 +1,130 @@
+//! Failing calls and crashes at every place: an error, never a panic; and what is opened again is a prefix of history that has
+//! all that was durable.
+
+use super::*;
+
+/// What was done to a store, as far as a test knows it.
+struct Run {
+    /// Steps that were acknowledged before the last sync that returned.
+    durable: u64,
+    /// Steps that were tried.
+    tried: u64,
+}
+
+/// Steps `from..to` of a history, a sync now and then; ends early when the store is of no more use.
+fn run(fs: &MemFs, seed: u64, from: u64, to: u64) -> Run {
+    let mut dice = Dice::new(seed ^ from);
+    let mut run = Run { durable: from, tried: from };
+    for number in from..to {
+        let _ = Step::new(seed, number, "").apply(fs);
+        run.tried = number + 1;
+        if dice.roll(8) == 0 && fs.sync().is_ok() {
+            run.durable = number + 1;
+        }
+    }
+    run
+}
+
+/// Finds the prefix of history that a store shows, from what was durable to what was tried; the reference is left there.
+fn find_prefix(found: &Dump, fs: &MemFs, seed: u64, run: &Run, from: u64, what: &str) -> u64 {
+    let step = |number| drop(Step::new(seed, number, "").apply(fs));
+    (from..run.durable).for_each(step);
+    let mut number = run.durable;
+    while dump(fs, "") != *found {
+        assert!(
+            number < run.tried,
+            "{what}: no state from step {} to {} is that of the store",
+            run.durable,
+            run.tried
+        );
+        step(number);
+        number += 1;
+    }
+    number
+}
+
+#[test]
+fn what_a_crash_leaves_is_a_prefix_of_history() {
+    for seed in 0..60 {
+        let mut dice = Dice::new(seed);
+        let mut disk = CrashDisk::new();
+        let fs = reference();
+        let mut at = 0;
+        for round in 0..6 {
+            let store =
+                open(&disk, builder()).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
+            let what = format!("seed {seed}, round {round}");
+            // What was found in the round before is still there.
+            assert!(dump(&store, "") == dump(&fs, ""), "{what}: another state than when it was opened last");
+            let run = run(&store, seed, at, at + 1 + dice.roll(60));
+            disk = if dice.roll(4) == 0 { disk.kill() } else { disk.crash(dice.next()) };
+            std::mem::forget(store);
+            let store = open(&disk, builder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            at = find_prefix(&dump(&store, ""), &fs, seed, &run, at, &what);
+            // Steps that were lost are not made again: their numbers are not those of others.
+            at = at.max(run.tried);
+            store.close().expect("the disk works");
+        }
+    }
+}
+
+/// Steps of the history in which any call may fail.
+const STEPS: u64 = 150;
+
+#[test]
+fn any_call_may_fail_once_or_for_ever() {
+    let calls = {
+        let disk = CrashDisk::new();
+        let store = open(&disk, builder()).expect("a disk that works");
+        run(&store, 7, 0, STEPS);
+        store.close().expect("a disk that works");
+        disk.calls()
+    };
+    assert!(calls > 100, "{calls} calls");
+    // Every call of the first hundred, then some.
+    for call in (0..100).chain((100..calls).step_by(7)) {
+        for lasts in [false, true] {
+            fail_at(call, lasts);
+        }
+    }
+}
+
+fn fail_at(call: u64, lasts: bool) {
+    let what = format!("call {call}, for ever: {lasts}");
+    let disk = CrashDisk::new();
+    disk.plan(Some(Fault { call, errno: libc::EIO, lasting: lasts }));
+    let run = match open(&disk, builder()) {
+        Ok(store) => {
+            let run = run(&store, 7, 0, STEPS);
+            // What is in RAM can be read all the same.
+            let _ = readable(&store);
+            let _ = store.close();
+            run
+        }
+        Err(error) => {
+            assert!(!matches!(error, Error::Corrupt { .. }), "{what}: {error}");
+            Run { durable: 0, tried: 0 }
+        }
+    };
+    let disk = disk.crash(call);
+    let store = open(&disk, builder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    find_prefix(&dump(&store, ""), &reference(), 7, &run, 0, &what);
+}
+
+#[test]
+fn a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room() {
+    for room in [0, 4 << 10, 100 << 10, 300 << 10, 700 << 10, 1500 << 10] {
+        let disk = CrashDisk::new();
+        let Ok(store) = open(&disk, builder()) else { panic!("an empty store needs little") };
+        disk.set_room(Some(disk.used_bytes() + room));
+        let before = run(&store, 3, 0, 80);
+        disk.set_room(None);
+        store.sync().unwrap_or_else(|error| panic!("room {room}: {error}"));
+        let now = dump(&store, "");
+        let disk = disk.crash(room);
+        std::mem::forget(store);
+        let store = open(&disk, builder()).expect("a disk that works");
+        assert!(dump(&store, "") == now, "room {room}: what was synced is there");
+        assert_eq!(before.tried, 80);
+    }
+}
