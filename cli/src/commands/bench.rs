@@ -202,8 +202,8 @@ impl Row {
         self.latency.add(took);
     }
 
-    fn per_second(&self, number: u64) -> u64 {
-        (number as f64 / self.took.as_secs_f64().max(1e-9)) as u64
+    fn per_second(&self, number: u64) -> f64 {
+        number as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
     fn json(&self) -> Value {
@@ -242,7 +242,8 @@ fn report(rows: &[Row], options: &Options, failures: &Failures, out: &mut Output
             line([row.name, &times, "", "", "", "", max])?;
             continue;
         }
-        let (rate, bytes) = (count(row.per_second(row.operations)), show(row.per_second(row.bytes)));
+        let (rate, bytes) =
+            (count(row.per_second(row.operations) as u64), show(row.per_second(row.bytes) as u64));
         line([row.name, &times, &rate, &bytes, &took[0], &took[1], max])?;
     }
     Ok(())

@@ -124,7 +124,7 @@ impl Import<'_> {
         let Self { fs, bar, pieces, .. } = self;
         let taken = source::open(real)
             .map_err(Failed::Source)
-            .and_then(|mut file| pieces.take_in(fs, path, &mut file, |bytes| bar.inc(bytes)));
+            .and_then(|mut file| pieces.take_in(fs, path, None, &mut file, |bytes| bar.inc(bytes)));
         match taken {
             Ok(bytes) => {
                 self.done.files += 1;

@@ -1,6 +1,6 @@
 //! Contents on their way into a store and out of it, in pieces: none has to fit into memory.
 
-use memfs::{Error, MemFs, OpenOptions, Priority};
+use memfs::{Error, MemFs, OpenOptions, Priority, WriteOptions};
 use std::io::{self, Read};
 
 /// What is read and written at once: a chunk of most stores, so that a long file is written chunk by chunk.
@@ -31,28 +31,32 @@ impl Pieces {
         Self(vec![0; PIECE_BYTES])
     }
 
-    /// Writes what `source` has to its end into the file at `path`, which is replaced in one instant. Tells `seen` of the
+    /// Writes what `source` has to its end into the file at `path`, which is replaced in one instant
+    /// and keeps its priority unless another is given. Tells `seen` of the
     /// bytes of each piece; answers with the length.
     pub(crate) fn take_in(
         &mut self,
         fs: &MemFs,
         path: &str,
+        priority: Option<Priority>,
         source: &mut impl Read,
         mut seen: impl FnMut(u64),
     ) -> Result<u64, Failed> {
         let got = fill(source, &mut self.0).map_err(Failed::Source)?;
         if got < PIECE_BYTES {
             seen(got as u64);
-            fs.write(path, &self.0[..got])?;
+            let options =
+                priority.map_or(WriteOptions::new(), |priority| WriteOptions::new().priority(priority));
+            fs.write_with(path, &self.0[..got], &options)?;
             return Ok(got as u64);
         }
-        let priority = match fs.metadata(path) {
+        let had = match fs.metadata(path) {
             Ok(found) if found.is_dir() => {
                 return Err(Error::IsADirectory { path: found.path().to_owned() }.into());
             }
             found => found.ok().map(|found| found.priority()),
         };
-        let part = part(fs, priority)?;
+        let part = part(fs, priority.or(had))?;
         let taken = self.take_long(fs, path, &part, source, &mut seen);
         if taken.is_err() {
             // The first error is the one to be told.

@@ -5,6 +5,7 @@ use super::{
     store::{self, Store},
 };
 use crate::{output::Output, trouble::Trouble};
+use memfs::Priority;
 use serde_json::json;
 use std::{fs::File, io, io::Read, path::PathBuf};
 
@@ -12,7 +13,7 @@ use std::{fs::File, io, io::Read, path::PathBuf};
 ///
 /// Makes the store and the directories on the way if they are not there. What is
 /// at PATH is replaced in one instant, when all has been read, and keeps its
-/// priority.
+/// priority unless another is given.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -24,9 +25,17 @@ pub(crate) struct Options {
     /// What to put; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
+    /// Priority from now on, 0 to 10 [default: what it was; of a new file 5]
+    #[arg(long, value_name = "LEVEL", value_parser = priority)]
+    priority: Option<Priority>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    let level = text.parse().ok().and_then(|level| Priority::new(level).ok());
+    level.ok_or_else(|| "expected a whole number from 0 to 10".into())
 }
 
 pub(crate) fn run(options: &Options, out: &mut Output) -> Result<bool, Trouble> {
@@ -41,7 +50,7 @@ pub(crate) fn run(options: &Options, out: &mut Output) -> Result<bool, Trouble> 
         Box::new(file)
     };
     options.store.open_or_make(|fs, failures| {
-        let taken = match Pieces::new().take_in(fs, &options.path, &mut source, |_| ()) {
+        let taken = match Pieces::new().take_in(fs, &options.path, options.priority, &mut source, |_| ()) {
             Ok(bytes) => Some(bytes),
             Err(Failed::Source(error)) => {
                 let name = options.file.display();

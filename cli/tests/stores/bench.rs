@@ -9,11 +9,13 @@ fn check(output: &Output, mode: &str) {
     let results = report["results"].as_array().expect("a list");
     assert_eq!(results.len(), 9);
     for result in results {
-        assert!(number(result, "operations") > 0 && number(result, "operations_per_second") > 0, "{result}");
+        let rate = |field: &str| result[field].as_f64().expect("a rate");
+        assert!(number(result, "operations") > 0 && rate("operations_per_second") > 0.0, "{result}");
         assert!(number(result, "p50_ns") <= number(result, "p99_ns"), "{result}");
         assert!(number(result, "p99_ns") <= number(result, "max_ns"), "{result}");
         let expected = if number(result, "operations") == 1 { 0 } else { 4 * MIB as u64 };
         assert_eq!(number(result, "bytes"), expected, "{result}");
+        assert_eq!(rate("bytes_per_second") > 0.0, expected > 0, "{result}");
     }
 }
 

@@ -7,10 +7,12 @@ use std::io::Read;
 fn a_reader_that_goes_away_is_no_error() {
     let home = Home::with(&[("/long", &bytes(1, 8 * MIB)), ("/f", b"f")]);
     let store = home.store();
-    let fs_of = memfs::MemFs::persistent(&store).expect("the store");
-    (0..20_000)
-        .for_each(|number| fs_of.write(format!("/many/a-name-of-some-length-{number}"), "").expect("room"));
-    fs_of.close().expect("it closes");
+    let many = home.at("source/many");
+    fs::create_dir_all(&many).expect("directories");
+    for number in 0..8000 {
+        fs::write(many.join(format!("a-name-of-some-length-{number}")), b"").expect("a file");
+    }
+    ok(&run("import", &[&home.at("source"), &store]));
     let cases: [(&str, &[&str]); 6] = [
         ("cat", &["/long", "/f"]),
         ("ls", &["/many"]),

@@ -39,14 +39,11 @@ fn the_store_itself_is_not_imported() {
 
 #[test]
 fn another_import_replaces_adds_and_leaves_the_rest() {
-    let home = Home::with(&[("/f", b"old"), ("/rest", b"rest"), ("/is/a/dir", b"dir"), ("/file", b"file")]);
+    let home = Home::with(&[("/rest", b"rest"), ("/is/a/dir", b"dir"), ("/file", b"file")]);
     let (source, store) = (home.at("source"), home.store());
-    let fs_of = memfs::MemFs::persistent(&store).expect("the store");
-    fs_of.set_priority("/f", memfs::Priority::HIGH).expect("a file");
-    fs_of
-        .write_with("/long", "short", &memfs::WriteOptions::new().priority(memfs::Priority::LOW))
-        .expect("room");
-    fs_of.close().expect("it closes");
+    for (path, priority) in [("/f", "7"), ("/long", "1")] {
+        ok(&run_with_input("put", &[&store, &path, &"--priority", &priority], b"old"));
+    }
     fs::create_dir_all(source.join("file/is")).expect("directories");
     fs::write(source.join("f"), b"new").expect("a file");
     fs::write(source.join("long"), bytes(1, 3 * MIB)).expect("a file");

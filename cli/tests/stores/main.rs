@@ -49,7 +49,8 @@ impl Home {
         for (path, contents) in files {
             let source = home.at("contents");
             fs::write(&source, contents).expect("a file");
-            ok(&run("put", &[&home.store(), path, &source]));
+            // Under a small limit segments are small, too.
+            ok(&run("put", &[&home.store(), path, &source, &"--memory-limit=4MiB"]));
         }
         home
     }

@@ -57,3 +57,20 @@ fn killed_in_the_middle_it_leaves_the_old_contents() {
     put.wait().expect("it ends");
     assert_eq!(ok(&run("cat", &[&home.store(), &"/f"])), "old");
 }
+
+#[test]
+fn a_priority_is_given_and_kept() {
+    let home = Home::new();
+    let store = home.store();
+    let priority =
+        |path: &str| number(&json(&run("stat", &[&store, &path, &"--json"]))["entries"][0], "priority");
+    for (path, len) in [("/short", 10), ("/long", 2 * MIB)] {
+        ok(&run_with_input("put", &[&store, &path, &"--priority", &"8"], &bytes(1, len)));
+        assert_eq!(priority(path), 8);
+        ok(&run_with_input("put", &[&store, &path], &bytes(2, len)));
+        assert_eq!(priority(path), 8);
+        ok(&run_with_input("put", &[&store, &path, &"--priority=0"], &bytes(3, len)));
+        assert_eq!(priority(path), 0);
+    }
+    failed(&run("put", &[&store, &"/f", &"--priority", &"11"]), 2, "from 0 to 10");
+}
