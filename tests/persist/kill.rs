@@ -126,7 +126,7 @@ fn what_a_killed_process_leaves_is_a_prefix_of_what_it_did() {
             }
             survived += number;
         }
-        store.validate();
+        validate(&store);
         store.close().unwrap();
     }
     assert!(survived > 0, "steps did survive");

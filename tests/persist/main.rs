@@ -21,6 +21,14 @@ fn open(dir: &Path) -> MemFs {
     builder(dir).build().unwrap()
 }
 
+/// Checks the structures, where the build has that.
+fn validate(fs: &MemFs) {
+    #[cfg(any(debug_assertions, feature = "validate"))]
+    fs.validate();
+    #[cfg(not(any(debug_assertions, feature = "validate")))]
+    let _ = fs;
+}
+
 /// Bytes that tell where they belong.
 fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -32,7 +32,7 @@ fn names_contents_priorities_and_times_survive() {
     let after = fs.metadata("/moved/b/small").unwrap();
     assert_eq!(after.priority(), Priority::HIGH);
     assert_eq!((after.created(), after.modified()), (before.created(), before.modified()));
-    fs.validate();
+    validate(&fs);
     fs.close().unwrap();
 }
 
@@ -55,7 +55,7 @@ fn more_than_fits_in_memory_survives_many_sessions() {
         if round % 2 == 0 {
             fs.sync().unwrap();
         }
-        fs.validate();
+        validate(&fs);
         drop(fs);
     }
 }
@@ -86,4 +86,65 @@ fn a_store_keeps_its_chunk_size() {
     let refused = builder(home.path()).chunk_size(4096).build();
     assert!(matches!(refused, Err(Error::InvalidArgument { argument: "chunk_size", .. })), "{refused:?}");
     assert!(open(home.path()).read("/f").unwrap() == bytes(3, 50_000));
+}
+
+#[test]
+fn a_file_of_many_chunks_survives_with_its_holes() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = builder(home.path()).chunk_size(4096).build().unwrap();
+    // Written whole: a record of 500 chunks.
+    fs.write("/whole", bytes(4, 2_000_000)).unwrap();
+    fs.write("/sparse", b"head").unwrap();
+    fs.write_at("/sparse", b"tail", 1_000_000_000).unwrap();
+    fs.set_len("/whole", 1_999_000).unwrap();
+    fs.close().unwrap();
+    let fs = open(home.path());
+    assert!(fs.read("/whole").unwrap() == bytes(4, 2_000_000)[..1_999_000]);
+    assert_eq!(fs.metadata("/sparse").unwrap().len(), 1_000_000_004);
+    let mut ends = [0; 8];
+    assert_eq!(fs.read_at("/sparse", &mut ends[..4], 0).unwrap(), 4);
+    assert_eq!(fs.read_at("/sparse", &mut ends[4..], 1_000_000_000).unwrap(), 4);
+    assert_eq!(&ends, b"headtail");
+    validate(&fs);
+}
+
+#[test]
+fn an_open_file_that_lost_its_name_ends_with_the_store() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = open(home.path());
+    fs.write("/f", b"named").unwrap();
+    let file = fs.open_with("/f", memfs::OpenOptions::new().read(true).write(true)).unwrap();
+    fs.remove_file("/f").unwrap();
+    file.write_at(b"nameless", 0).unwrap();
+    fs.sync().unwrap();
+    fs.write("/g", b"takes the number, perhaps").unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    fs.write("/h", b"or this one").unwrap();
+    fs.close().unwrap();
+    let fs = open(home.path());
+    assert!(!fs.exists("/f"));
+    assert_eq!(fs.read("/g").unwrap(), b"takes the number, perhaps");
+    assert_eq!(fs.read("/h").unwrap(), b"or this one");
+    validate(&fs);
+}
+
+#[test]
+fn everything_acknowledged_survives_under_sync_without_a_close() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = builder(home.path()).durability(memfs::Durability::Sync).build().unwrap();
+    for n in 0..50_u64 {
+        fs.write(format!("/d/{n}"), bytes(n, 1000)).unwrap();
+    }
+    // The directory as it is now, as a crash of the process would leave it.
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(home.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let later = open(copy.path());
+    for n in 0..50_u64 {
+        assert!(later.read(format!("/d/{n}")).unwrap() == bytes(n, 1000));
+    }
+    validate(&later);
 }
