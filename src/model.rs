@@ -2,7 +2,7 @@
 //!
 //! Owns three things: the atomics of that build ([`atomic`], loom's own behind a thin shell), canaries that make a use
 //! after free visible to the checker ([`born`], [`touch`], [`dies`]), and thin public wrappers of the mechanisms below
-//! the public face ([`arena`], [`index`], [`scorer`], [`segment`], [`tier`]). It has no mechanism of its own: whatever a
+//! the public face ([`arena`], [`order`], [`index`], [`scorer`], [`segment`], [`tier`]). It has no mechanism of its own: whatever a
 //! model finds right or wrong is the code that ships.
 //!
 //! # Broken variants
@@ -19,8 +19,8 @@ pub mod atomic;
 pub mod mutation;
 
 pub use crate::{
-    arena::model as arena, index::model as index, scorer::model as scorer, segment::model as segment,
-    tier::model as tier,
+    arena::model as arena, index::model as index, order::model as order, scorer::model as scorer,
+    segment::model as segment, tier::model as tier,
 };
 pub use mutation::{Kind, Mutation, broken};
 

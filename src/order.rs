@@ -14,6 +14,10 @@
 //! 3. A record is freed when its last holder has given it up, through the epoch: the queue holds it until it was consumed and
 //!    another is in front of it, whoever can meet it half-way for as long as that can happen.
 
+#[cfg(memfs_loom)]
+#[path = "model/order.rs"]
+pub mod model;
+
 use crate::{
     arena::{Arena, Magazine},
     epoch::Guard,

@@ -96,7 +96,7 @@ impl Files {
     pub fn finish(self) {
         let user = self.user();
         user.core.shut();
-        user.core.tear_down(user.local);
+        user.core.tear_down(user.local).expect("there is no journal");
         drop(user);
         drop(self);
         assert_eq!(crate::model::living(), 0, "memory was lost");
@@ -232,7 +232,7 @@ impl FileUser<'_> {
     /// Closes the store: every later call says so.
     pub fn close(&self) {
         if self.core.shut() {
-            self.core.tear_down(self.local);
+            self.core.tear_down(self.local).expect("there is no journal");
         }
     }
 
