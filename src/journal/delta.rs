@@ -56,6 +56,7 @@ struct Edits {
     slots: BTreeMap<u64, Slot>,
 }
 
+#[expect(clippy::box_collection, reason = "a slot is two words so, and moves are rare")]
 enum Slot {
     At(u64),
     /// What was at the first of a pair is at the second now.

@@ -37,9 +37,9 @@ pub(crate) use batch::Batch;
 pub(crate) use checkpoint::StoreParams;
 pub(crate) use entry::{Entry, Kind};
 pub(crate) use fsck::{Harm, fsck};
-pub(crate) use journal::Journal;
 #[cfg(test)]
 pub(crate) use journal::Opened;
+pub(crate) use journal::{CheckpointJob, Journal};
 pub(crate) use recovery::Recovery;
 pub(crate) use view::NodeView;
 

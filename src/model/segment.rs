@@ -109,11 +109,6 @@ impl DiskFile for MemoryFile {
         Ok(self.bytes.borrow().len() as u64)
     }
 
-    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
-        self.bytes.borrow_mut().resize(len_bytes as usize, 0);
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::{
     At, Change, Core, HeldBlock, Keep, Local, Naming, Preloading, core::Spot, swap::Place, word::Content,
 };
 use crate::{
-    config::{Config, StorageMode},
+    config::{Config, Durability, StorageMode},
     error::Error,
     index::NodeId,
     model::Seats,
@@ -77,6 +77,8 @@ impl Files {
             boost_threshold: 0,
             huge_pages: false,
             operation_log: None,
+            chunk_bytes_asked: false,
+            durability: Durability::OnClose,
         };
         let core = Core::with_disk(config, Arc::new(MemoryDisk)).expect("a small store");
         let seats = Seats::new(|| &raw const *core.acquire_local());
@@ -142,8 +144,9 @@ impl FileUser<'_> {
         // SAFETY: fresh.
         unsafe { arena.slack_mut(block, 0, len).write_bytes(value, len) };
         self.spot(path, |spot| {
-            let old = spot.word();
-            assert!(spot.exchange(old, super::word::Word::ram(block)), "nobody else writes");
+            let old = self.core.word_of(spot.node, &self.local.pin());
+            let new = super::word::Word::ram(block).in_place_of(old);
+            assert!(super::core::exchange(&spot.node.content, old, new), "nobody else writes");
             let Content::Ram(old) = old.content() else { panic!("the file was in RAM") };
             // SAFETY: none: this is the mistake.
             unsafe { arena.release(old) };
@@ -187,9 +190,9 @@ impl FileUser<'_> {
 
     /// Where the file's bytes are.
     pub fn place(&self, path: &str) -> Result<Where, Error> {
-        self.spot(path, |spot| match spot.word().content() {
+        self.spot(path, |spot| match self.core.word_of(spot.node, &self.local.pin()).content() {
             Content::Empty => Where::Empty,
-            Content::Gone => Where::Gone,
+            Content::Gone | Content::Pending(_) => Where::Gone,
             Content::Ram(_) => Where::Ram,
             Content::Disk(_) => Where::Disk,
             Content::Tree(_) => Where::Tree,

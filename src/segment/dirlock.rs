@@ -141,11 +141,16 @@ fn owner_of(dir: &Path) -> Option<u32> {
 impl Drop for DirLock {
     fn drop(&mut self) {
         remove_all(&self.made);
+        // Not left to the closing of the descriptor: a process that another thread is just starting may have a copy of it.
+        if let Some(owner) = &self._owner {
+            let _ = rustix::fs::flock(owner, FlockOperation::Unlock);
+        }
+        let _ = rustix::fs::flock(&self._dir, FlockOperation::Unlock);
     }
 }
 
 /// How often what other instances do may be in the way, while they come and go, before it is believed to stay.
-const TRIES: u32 = 64;
+const TRIES: u32 = 640;
 
 const PAUSE: Duration = Duration::from_micros(100);
 

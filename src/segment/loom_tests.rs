@@ -82,11 +82,6 @@ impl DiskFile for MemoryFile {
         Ok(self.0.lock().unwrap().len() as u64)
     }
 
-    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
-        self.0.lock().unwrap().resize(len_bytes as usize, 0);
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::{Kind, NameChange, NodeId},
-    journal::{self, Batch, Entry, Journal},
+    journal::{self, Batch, CheckpointJob, Entry, Journal},
     order::{Consumer, Order, Record, Taken},
     segment::ExtentRef,
     sync::{
@@ -329,7 +329,7 @@ impl Core {
         log.flushed_at.store(log.millis(), Relaxed);
         drop(flusher);
         if flushed.is_ok() && self.config.worker_threads == 0 {
-            self.checkpoint(false);
+            self.checkpoint(local);
         }
         flushed
     }
@@ -611,19 +611,28 @@ impl Core {
         }
     }
 
-    /// Rewrites the namespace beside the old one, if it is time, or in any case. Waits for the disk.
-    pub(crate) fn checkpoint(&self, in_any_case: bool) {
+    /// Rewrites the namespace beside the old one, if it is time. Waits for the disk.
+    fn checkpoint(&self, local: &Local) {
         let Some(log) = &self.log else { return };
-        let job = {
-            let mut flusher = log.lock();
-            let Some(journal) = &mut flusher.journal else { return };
-            if !in_any_case && !journal.wants_checkpoint() {
-                return;
-            }
-            // A failure leaves the journal as it is, longer than it need be; it is tried again.
-            let Ok(Some(job)) = journal.begin_checkpoint() else { return };
-            job
+        let memory_bytes = match &log.lock().journal {
+            Some(journal) if journal.wants_checkpoint() => journal.checkpoint_memory_bytes(),
+            _ => return,
         };
+        // Put off where there is no room for it now.
+        if !self.charge(local, memory_bytes, 0) {
+            return;
+        }
+        let job = log.lock().journal.as_mut().and_then(|journal| {
+            // A failure leaves the journal as it is, longer than it need be; it is tried again.
+            journal.begin_checkpoint().ok().flatten()
+        });
+        if let Some(job) = job {
+            self.run_checkpoint(log, job);
+        }
+        self.budget().refund(memory_bytes);
+    }
+
+    fn run_checkpoint(&self, log: &Log, job: CheckpointJob) {
         let done = job.run(&|| !self.is_closed());
         let mut flusher = log.lock();
         if let Flusher { journal: Some(journal), charged, .. } = &mut *flusher {
@@ -633,7 +642,7 @@ impl Core {
     }
 
     /// The flusher's life.
-    pub(crate) fn keep_flushing(self: &Arc<Self>) {
+    pub(crate) fn keep_flushing(self: &std::sync::Arc<Self>) {
         let Some(log) = &self.log else { return };
         let local = self.local();
         while !self.is_closed() {
@@ -652,7 +661,7 @@ impl Core {
                 // A failure is told to who calls `sync`; it is tried again in time.
                 let _ = self.flush(&local);
             }
-            self.checkpoint(false);
+            self.checkpoint(&local);
         }
     }
 

@@ -50,6 +50,9 @@ impl Core {
     }
 
     fn load_store(&self, local: &Local, dir: &Path, mut recovery: Recovery) -> Result<()> {
+        // Charged if it can be: a store that is too large for its limit is told so by what is to stay.
+        let memory_bytes = recovery.memory_bytes() as u64;
+        let charged = self.budget().try_charge(memory_bytes);
         let loading = self.index.load();
         let mut names = Vec::new();
         recovery.visit_directories(|node| {
@@ -67,7 +70,12 @@ impl Core {
                 .name_directory(NodeId::new(id), NodeId::new(parent), &name, &self.cx(local, &guard))
                 .map_err(|error| self.loading_error(dir, error))?;
         }
-        recovery.visit_files(|node| self.load_file(local, dir, &loading, node))?;
+        let visited = recovery.visit_files(|node| self.load_file(local, dir, &loading, node));
+        drop(recovery);
+        if charged {
+            self.budget().refund(memory_bytes);
+        }
+        visited?;
         loading.finish(&self.cx(local, &local.pin())).map_err(|error| self.loading_error(dir, error))
     }
 

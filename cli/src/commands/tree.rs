@@ -70,7 +70,7 @@ impl Place<'_> {
         if !self.tree.replaces {
             self.check_free(name)?;
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let process = std::process::id();
         for number in 0u32.. {
             let part = format!(".memfs-part-{process}-{number}");
