@@ -54,6 +54,7 @@ impl File {
         if !self.options.read {
             return Err(self.not_opened_for("reading"));
         }
+        self.core.check_open()?;
         MemFs::timed_read(&self.core, read).map_err(|error| error.about(&self.path))
     }
 

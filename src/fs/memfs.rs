@@ -85,21 +85,20 @@ impl MemFs {
     }
 
     fn core(&self) -> &Arc<Core> {
-        &self.store().core
+        &self.opener.core
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
         self.open_core()?.check_open()
     }
 
-    /// Counts, and now and then times, a read.
+    /// Counts, and now and then times, a read of a store that the caller found open. (A store is closed after its openers.)
     #[inline]
     pub(super) fn timed_read<R>(
         core: &Arc<Core>,
         read: impl FnOnce(&Core, &Local) -> Result<R>,
     ) -> Result<R> {
         let local = core.local();
-        core.check_open()?;
         if !is_sampled(local.counters.reads.add(1)) {
             return read(core, &local);
         }
@@ -209,7 +208,7 @@ impl MemFs {
     /// # Errors
     /// As [`read`](MemFs::read); [`Error::MemoryLimit`] if it is on disk and RAM has no room for it at all.
     pub fn get(&self, path: impl AsRef<str>) -> Result<FileRef> {
-        let core = self.core();
+        let core = self.open_core()?;
         Self::timed_read(core, |_, _| core.file_ref(At::Path(path.as_ref())))
     }
 

@@ -19,8 +19,10 @@ use std::{
 
 /// What one call of `build` has of a store. Several share a store that lasts; the last one to close closes it.
 pub(super) struct Opener {
-    store: Arc<Store>,
+    /// The store's: one step less on the way of every call.
+    pub(super) core: Arc<Core>,
     closed: AtomicBool,
+    store: Arc<Store>,
 }
 
 impl Opener {
@@ -32,14 +34,17 @@ impl Opener {
             }
             StorageMode::Persist => share(config)?,
         };
-        Ok(Self { store, closed: AtomicBool::new(false) })
+        Ok(Self::of(store))
+    }
+
+    fn of(store: Arc<Store>) -> Self {
+        Self { core: store.core.clone(), closed: AtomicBool::new(false), store }
     }
 
     /// One over another disk, that nobody shares and no lock protects.
     #[cfg(test)]
     pub(super) fn over(config: Config, disk: Arc<dyn crate::segment::Disk>) -> Result<Self> {
-        let store = Arc::new(Store::of(Core::with_disk(config, disk)?, None, None)?);
-        Ok(Self { store, closed: AtomicBool::new(false) })
+        Ok(Self::of(Arc::new(Store::of(Core::with_disk(config, disk)?, None, None)?)))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -69,7 +74,7 @@ impl Drop for Opener {
 
 /// The core, its threads, and what ends with it.
 pub(super) struct Store {
-    pub(super) core: Arc<Core>,
+    core: Arc<Core>,
     /// How many have it open.
     openers: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,

@@ -75,6 +75,13 @@ pub(crate) struct Spot<'g> {
 }
 
 impl Spot<'_> {
+    /// The content word as it is: perhaps taken by a change, which is to be completed before anything is made of it.
+    #[inline]
+    pub(crate) fn raw_word(&self) -> Word {
+        // Acquire: pairs with the Release of the exchange that published the content.
+        Word::from_bits(self.node.content.load(Acquire))
+    }
+
     #[inline]
     pub(crate) fn word(&self, core: &Core, guard: &Guard) -> Word {
         core.word_of(self.node, guard)
@@ -285,6 +292,7 @@ impl Core {
         let epoch = self.clock.epoch();
         if node.age.load(Relaxed) != epoch {
             node.age.store(epoch, Relaxed);
+            super::heat::note_access(node);
         }
         if let Some((requests, increments)) = local.request(raised) {
             self.report(requests, increments, guard);

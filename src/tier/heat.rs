@@ -79,13 +79,18 @@ pub(crate) fn apply_priority(core: &Core, node: &Node, to: Priority, mark: &Atom
     }
 }
 
-/// Counts one read. Past 64 reads it writes once in 32 calls, or when the clock's second has changed.
-#[inline]
-pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
+/// Notes the second. Asking for it is a tenth of a hot read, so a file's first reads do, then those that are counted and
+/// those that find its age changed.
+pub(crate) fn note_access(node: &Node) {
     let now = super::core::coarse_seconds();
     if node.accessed.load(Relaxed) != now {
         node.accessed.store(now, Relaxed);
     }
+}
+
+/// Counts one read. Past 64 reads it writes once in 32 calls.
+#[inline]
+pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
     // Boosts are exact for the first reads after the priority was set, too.
     let boosting =
         core.config.boost_threshold > 0 && ((node.heat.load(Relaxed) >> PROGRESS_SHIFT) as u32) < EXACT_READS;
@@ -96,6 +101,7 @@ pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
     } else {
         return;
     };
+    note_access(node);
     count(core, node, step);
 }
 

@@ -110,7 +110,7 @@ impl Metadata {
         self.modified
     }
 
-    /// When it was last read, to the second.
+    /// When it was last read, to the second; of a file read more than 64 times, when one of its last reads was.
     pub fn accessed(&self) -> SystemTime {
         self.accessed
     }

@@ -82,7 +82,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word(self, &guard);
+            let word = spot.raw_word();
             if !spot.still(self) {
                 continue;
             }
@@ -99,7 +99,10 @@ impl Core {
                     return Ok(read(&[]));
                 }
                 Content::Gone => return Err(self.gone(at)),
-                Content::Pending(_) => continue,
+                Content::Pending(_) => {
+                    spot.word(self, &guard);
+                    continue;
+                }
                 Content::Disk(_) | Content::Tree(_) => {}
             }
             // SAFETY: loaded under the guard.
@@ -255,7 +258,7 @@ impl Core {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
-            let word = spot.word(self, &guard);
+            let word = spot.raw_word();
             if !spot.still(self) {
                 continue;
             }
