@@ -144,7 +144,7 @@ impl Store {
         let local = self.core.local();
         self.core.cancel_preloads(&local);
         if let Some(log) = &self.core.log {
-            log.nudge();
+            log.wake_to_end();
         }
         for worker in std::mem::take(&mut *unpoisoned(&self.workers)) {
             // A worker that drops the last handle, in a waker, say, cannot wait for itself.

@@ -26,7 +26,8 @@ use crate::{
     order::{Consumer, Order, Record, Taken},
     segment::ExtentRef,
     sync::{
-        Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::*, fence,
+        Arc, AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::*,
+        fence,
     },
 };
 use std::{
@@ -47,7 +48,7 @@ pub(crate) struct Log {
     /// All changes up to this place are durable.
     durable: AtomicU64,
     /// Beyond this the flusher is woken.
-    most_unflushed: u64,
+    most_unflushed: i64,
     flusher: Mutex<Flusher>,
     /// Whether the flusher's thread has something to do before its time.
     nudged: AtomicBool,
@@ -81,8 +82,9 @@ pub(crate) struct Limbo {
     flushing: AtomicU32,
     /// What is given up from now on only leaves RAM: the store is being closed.
     closed: AtomicBool,
-    /// Bytes of blocks in content words that are not on disk yet.
-    unflushed: AtomicU64,
+    /// Bytes of blocks in content words that are not on disk yet. A block whose extent is in somebody's hands while it is
+    /// replaced is counted off twice; so the figure may be a little low, even below zero.
+    unflushed: AtomicI64,
 }
 
 struct Dead {
@@ -102,7 +104,7 @@ impl Limbo {
             head: AtomicPtr::new(ptr::null_mut()),
             flushing: AtomicU32::new(0),
             closed: AtomicBool::new(false),
-            unflushed: AtomicU64::new(0),
+            unflushed: AtomicI64::new(0),
         }
     }
 
@@ -124,7 +126,7 @@ impl Limbo {
     ///
     /// What replaced it has its place in the order. SeqCst here and in `begin`: if this does not see that a flush has begun,
     /// that flush sees the replacement, and does not need the block.
-    pub(crate) fn keeps(&self, block: BlockRef, bytes: u64, is_on_disk: bool) -> bool {
+    pub(crate) fn keeps(&self, block: BlockRef, bytes: i64, is_on_disk: bool) -> bool {
         if is_on_disk {
             return false;
         }
@@ -200,7 +202,7 @@ impl Log {
             order: Arc::new(order),
             durability,
             durable: AtomicU64::new(0),
-            most_unflushed: limit_bytes / 8,
+            most_unflushed: (limit_bytes / 8) as i64,
             flusher: Mutex::new(flusher),
             nudged: AtomicBool::new(false),
             sleeping: Mutex::new(()),
@@ -231,6 +233,13 @@ impl Log {
     /// Wakes the flusher's thread. One that misses it looks again when its time has come.
     pub(crate) fn nudge(&self) {
         self.nudged.store(true, Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// The same for a store that is being closed: the thread does not miss it, however long its period.
+    pub(crate) fn wake_to_end(&self) {
+        // It looks whether the store is closed, and begins to wait, under this lock.
+        let _sleeping = self.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.wake.notify_one();
     }
 
@@ -305,7 +314,8 @@ impl Core {
         match log.durability {
             Durability::Sync => self.sync(local),
             Durability::Periodic(period) if self.config.worker_threads == 0 => {
-                let due = log.flushed_at.load(Relaxed) + period.as_millis() as u64;
+                let period = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+                let due = log.flushed_at.load(Relaxed).saturating_add(period);
                 // A failure is told to who calls `sync`: this operation is acknowledged, not yet durable.
                 if log.millis() >= due || self.is_pressed(log, &local.pin()) {
                     let _ = self.flush(local);
@@ -338,7 +348,10 @@ impl Core {
         let Some(limbo) = &self.ground.limbo else { return Ok(()) };
         // Limbo first: what is in it was freed by changes that are in the order now (invariant 3).
         limbo.take(&mut flusher.dead);
-        let Flusher { consumer: Some(consumer), taken, begun, .. } = flusher else { return Ok(()) };
+        // Once closed nothing is written any more: who waits for what the last flush could not write is told so.
+        let Flusher { consumer: Some(consumer), journal: Some(_), taken, begun, .. } = flusher else {
+            return Err(Error::Closed);
+        };
         if !*begun {
             limbo.begin();
             *begun = true;
@@ -376,7 +389,7 @@ impl Core {
     }
 
     /// Takes note of blocks that were published and are not on disk.
-    pub(crate) fn note_unflushed(&self, bytes: u64) {
+    pub(crate) fn note_unflushed(&self, bytes: i64) {
         let (Some(log), Some(limbo)) = (&self.log, &self.ground.limbo) else { return };
         // Relaxed: a figure.
         let before = limbo.unflushed.fetch_add(bytes, Relaxed);
@@ -558,7 +571,7 @@ impl Core {
             lent = is_current() || self.ground.take_extent(block) != Some(extent);
             if lent && let Some(limbo) = &self.ground.limbo {
                 // Relaxed: a figure. Whoever replaces the block from now on finds it on disk.
-                limbo.unflushed.fetch_sub(self.ground.arena.capacity(block) as u64, Relaxed);
+                limbo.unflushed.fetch_sub(self.ground.arena.capacity(block) as i64, Relaxed);
             }
         }
         if !lent && let Some(limbo) = &self.ground.limbo {
@@ -651,7 +664,7 @@ impl Core {
                 _ => Duration::from_secs(1),
             };
             let sleeping = log.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if !log.nudged.swap(false, Relaxed) {
+            if !log.nudged.swap(false, Relaxed) && !self.is_closed() {
                 drop(log.wake.wait_timeout(sleeping, period));
             }
             if self.is_closed() {

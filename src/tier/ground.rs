@@ -82,7 +82,7 @@ impl Ground {
             Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
-                let bytes = self.arena.capacity(block) as u64;
+                let bytes = self.arena.capacity(block) as i64;
                 if let Some(limbo) = &self.limbo
                     && limbo.keeps(block, bytes, extent.is_some())
                 {

@@ -151,7 +151,7 @@ struct Prepared<'c> {
     local: &'c Local,
     record: &'c Record,
     /// Bytes of new blocks that it names.
-    bytes: u64,
+    bytes: i64,
 }
 
 /// What a change is prepared with: in a store that keeps no order, nothing.
@@ -204,9 +204,9 @@ impl Core {
     }
 
     /// Bytes of the blocks among these words.
-    pub(crate) fn block_bytes(&self, chunks: &[(u64, Word)]) -> u64 {
+    pub(crate) fn block_bytes(&self, chunks: &[(u64, Word)]) -> i64 {
         let bytes = |word: &Word| match word.content() {
-            Content::Ram(block) => self.ground.arena.capacity(block) as u64,
+            Content::Ram(block) => self.ground.arena.capacity(block) as i64,
             _ => 0,
         };
         chunks.iter().map(|(_, word)| bytes(word)).sum()

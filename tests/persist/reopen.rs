@@ -148,3 +148,36 @@ fn everything_acknowledged_survives_under_sync_without_a_close() {
     }
     validate(&later);
 }
+
+#[test]
+fn an_opening_that_fails_for_want_of_memory_harms_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = builder(home.path()).chunk_size(4096).segment_size(64 << 10).build().unwrap();
+    for n in 0..3000_u64 {
+        fs.write(format!("/d{}/file-with-a-longer-name-{n}", n % 10), bytes(n, 300)).unwrap();
+    }
+    fs.close().unwrap();
+    for _ in 0..2 {
+        let small = builder(home.path()).memory_limit_bytes(256 << 10).build();
+        assert!(matches!(small, Err(Error::MemoryLimit { .. })), "{small:?}");
+    }
+    let fs = open(home.path());
+    for n in 0..3000_u64 {
+        assert!(fs.read(format!("/d{}/file-with-a-longer-name-{n}", n % 10)).unwrap() == bytes(n, 300));
+    }
+    validate(&fs);
+}
+
+#[test]
+fn a_store_with_an_endless_period_closes_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    for workers in [0, 2] {
+        for round in 0..20_u64 {
+            let period = memfs::Durability::Periodic(std::time::Duration::MAX);
+            let fs = builder(home.path()).durability(period).worker_threads(workers).build().unwrap();
+            fs.write("/f", bytes(round, 100)).unwrap();
+            fs.close().unwrap();
+            assert!(open(home.path()).read("/f").unwrap() == bytes(round, 100));
+        }
+    }
+}
