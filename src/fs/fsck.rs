@@ -51,7 +51,7 @@ impl FsckReport {
 }
 
 /// Checks the store in `dir`, which nobody may have open, and changes nothing in it: every record of names, every byte of
-/// contents. Takes memory by the number of files.
+/// contents. Takes memory by the number of files, and a chunk of contents.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no store, [`Error::Locked`] or [`Error::InstanceConflict`] if somebody has it open,
@@ -82,19 +82,17 @@ pub fn salvage(dir: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<FsckRepo
     // What is not there is said before anything is made.
     look_for(dir.as_ref())?;
     let fs = Builder::default().mode(StorageMode::Persist).storage_path(into).build()?;
-    let report = check(dir.as_ref(), &mut |path, _| fs.create_dir_all(path), &mut |path, node, pieces| {
-        write_file(&fs, path, node, pieces)
+    let report = check(dir.as_ref(), &mut |path, _| fs.create_dir_all(path), &mut |path, node, contents| {
+        write_file(&fs, path, node, contents)
     })?;
     fs.close()?;
     Ok(report)
 }
 
-fn write_file(fs: &MemFs, path: &str, node: &NodeView<'_>, pieces: &[(u64, Vec<u8>)]) -> Result<()> {
+fn write_file(fs: &MemFs, path: &str, node: &NodeView<'_>, contents: &Contents) -> Result<()> {
     fs.write(path, [])?;
     fs.set_priority(path, Priority::from_level(node.priority))?;
-    for (offset, bytes) in pieces {
-        fs.write_at(path, bytes, *offset)?;
-    }
+    contents.read(node, |offset, bytes| fs.write_at(path, bytes, offset).map(drop))?;
     if fs.metadata(path)?.len() == node.len { Ok(()) } else { fs.set_len(path, node.len) }
 }
 
@@ -108,10 +106,10 @@ fn look_for(dir: &Path) -> Result<()> {
 
 /// Is told of a directory that verifies.
 type OnDirectory<'v> = dyn FnMut(&str, &NodeView<'_>) -> Result<()> + 'v;
-/// Is told of a file that verifies, and the pieces of its contents with where they begin.
-type OnFile<'v> = dyn FnMut(&str, &NodeView<'_>, &[(u64, Vec<u8>)]) -> Result<()> + 'v;
+/// Is told of a file that verifies, and where its contents can be read.
+type OnFile<'v> = dyn FnMut(&str, &NodeView<'_>, &Contents) -> Result<()> + 'v;
 
-/// Visits what verifies: directories, parents first, then files with the pieces of their contents.
+/// Visits what verifies: directories, parents first, then files.
 fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> Result<FsckReport> {
     look_for(dir)?;
     let _lock = DirLock::acquire_lasting(dir)?;
@@ -144,11 +142,11 @@ fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> 
             report.damaged_files += 1;
             continue;
         };
-        match contents.read(&node) {
-            Ok(pieces) => {
+        match contents.verify(&node) {
+            Ok(()) => {
                 report.files += 1;
                 report.bytes += node.len;
-                file(&path, &node, &pieces)?;
+                file(&path, &node, contents)?;
             }
             Err(error) => {
                 report.damaged_files += 1;
@@ -187,27 +185,38 @@ impl Contents {
         Ok(Self { segments: Segments::open(config, disk)?, chunk_bytes: params.chunk_bytes })
     }
 
-    /// A file's chunks, each with where it begins; holes left out.
-    fn read(&self, node: &NodeView<'_>) -> Result<Vec<(u64, Vec<u8>)>> {
-        let corrupt = |found: String| Error::Corrupt {
-            path: String::new(),
-            segment: 0,
-            offset: 0,
-            expected: "a place in a segment".to_owned(),
-            found,
-        };
-        let mut pieces = Vec::with_capacity(node.chunks.len());
-        for (chunk, bits) in node.chunks {
-            let extent = ExtentRef::try_from_bits(*bits).ok_or_else(|| corrupt(format!("{bits:#x}")))?;
-            self.segments.adopt(extent)?;
-            let hold = self
-                .segments
-                .hold(extent)
-                .ok_or_else(|| corrupt("a segment that is not there".to_owned()))?;
-            let mut bytes = vec![0; hold.len()];
-            hold.read(OWNER, &mut bytes).map_err(|error| self.segments.report(error))?;
-            pieces.push((chunk * self.chunk_bytes, bytes));
+    /// Takes a file's chunks into account, once, and reads them all.
+    fn verify(&self, node: &NodeView<'_>) -> Result<()> {
+        for (_, bits) in node.chunks {
+            self.segments.adopt(extent_of(*bits)?)?;
         }
-        Ok(pieces)
+        self.read(node, |_, _| Ok(()))
+    }
+
+    /// Visits the chunks of a file that was verified, each with where it begins; holes left out.
+    fn read(&self, node: &NodeView<'_>, mut visit: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let mut bytes = Vec::new();
+        for (chunk, bits) in node.chunks {
+            let hold = self.segments.hold(extent_of(*bits)?);
+            let hold = hold.ok_or_else(|| no_place("a segment that is not there".to_owned()))?;
+            bytes.resize(hold.len(), 0);
+            hold.read(OWNER, &mut bytes).map_err(|error| self.segments.report(error))?;
+            visit(chunk * self.chunk_bytes, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn extent_of(bits: u64) -> Result<ExtentRef> {
+    ExtentRef::try_from_bits(bits).ok_or_else(|| no_place(format!("{bits:#x}")))
+}
+
+fn no_place(found: String) -> Error {
+    Error::Corrupt {
+        path: String::new(),
+        segment: 0,
+        offset: 0,
+        expected: "a place in a segment".to_owned(),
+        found,
     }
 }

@@ -1,0 +1,63 @@
+//! A store is checked and saved from outside.
+
+use super::*;
+use memfs::Error;
+use std::os::unix::fs::FileExt;
+
+#[test]
+fn a_sound_store_is_found_sound_and_one_that_is_open_or_absent_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(matches!(memfs::fsck(home.path()), Err(Error::NotFound { .. })));
+    assert!(matches!(memfs::fsck(home.path().join("nowhere")), Err(Error::NotFound { .. })));
+    let fs = open(home.path());
+    fs.write("/a/b", bytes(1, 200_000)).unwrap();
+    fs.write("/empty", b"").unwrap();
+    assert!(matches!(memfs::fsck(home.path()), Err(Error::Locked { .. })));
+    fs.close().unwrap();
+    let report = memfs::fsck(home.path()).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.files, report.directories, report.bytes, report.damaged_files), (2, 1, 200_000, 0));
+    assert!(open(home.path()).read("/a/b").unwrap() == bytes(1, 200_000), "nothing was changed");
+}
+
+#[test]
+fn one_damaged_file_is_named_and_the_rest_is_saved() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = builder(home.path()).chunk_size(4096).build().unwrap();
+    let marked = [b"a place to find again".as_slice(), &bytes(2, 3000)].concat();
+    fs.write("/d/bad", &marked).unwrap();
+    fs.write("/d/good", bytes(3, 50_000)).unwrap();
+    fs.write("/sparse", b"x").unwrap();
+    fs.set_len("/sparse", 1_000_000).unwrap();
+    fs.set_priority("/d/good", memfs::Priority::HIGH).unwrap();
+    fs.close().unwrap();
+    flip(home.path(), b"a place to find again");
+    let into = tempfile::tempdir().unwrap();
+    let report = memfs::salvage(home.path(), into.path()).unwrap();
+    assert!(!report.is_sound());
+    assert_eq!((report.files, report.damaged_files), (2, 1));
+    assert!(report.findings.iter().any(|finding| finding.path.as_deref() == Some("/d/bad")), "{report:?}");
+    let saved = open(into.path());
+    assert!(saved.read("/d/good").unwrap() == bytes(3, 50_000));
+    assert_eq!(saved.priority("/d/good").unwrap(), memfs::Priority::HIGH);
+    assert!(saved.read("/sparse").unwrap()[1..].iter().all(|byte| *byte == 0));
+    assert_eq!(saved.metadata("/sparse").unwrap().len(), 1_000_000);
+    assert!(!saved.exists("/d/bad"));
+    assert!(matches!(memfs::salvage(home.path(), into.path()), Err(Error::AlreadyExists { .. })));
+}
+
+/// Changes a byte of the one place in the segments that says this.
+fn flip(dir: &Path, text: &[u8]) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            let contents = std::fs::read(&path).unwrap();
+            if let Some(at) = contents.windows(text.len()).position(|window| window == text) {
+                let file = std::fs::File::options().write(true).open(&path).unwrap();
+                file.write_all_at(&[contents[at] ^ 1], at as u64).unwrap();
+                return;
+            }
+        }
+    }
+    panic!("the text is in no segment");
+}
