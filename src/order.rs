@@ -324,3 +324,13 @@ unsafe fn free(arena: &Arena, record: NonNull<Record>) {
     // SAFETY: the caller.
     unsafe { arena.free_raw(record.cast(), HEADER_BYTES + inner_bytes) };
 }
+
+/// A field of a record: four bytes, little endian, at `at`.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// The same of eight.
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

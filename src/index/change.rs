@@ -14,7 +14,10 @@ use super::{
     node::NodeId,
     word::Target,
 };
-use crate::{arena::Magazine, order::Record};
+use crate::{
+    arena::Magazine,
+    order::{Record, u32_at, u64_at},
+};
 
 pub(crate) const MAKE: u32 = 1;
 pub(crate) const RENAME: u32 = 2;
@@ -90,14 +93,6 @@ impl<'r> NameChange<'r> {
             _ => return None,
         })
     }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 fn text(bytes: &[u8]) -> &str {

@@ -1,8 +1,9 @@
 //! The store itself: everything but its threads and its public face.
 
 use super::{
-    flush::{Limbo, Log},
+    flush::Log,
     ground::Ground,
+    limbo::Limbo,
     local::{Local, Registry},
     word::Word,
     worker::Jobs,

@@ -7,7 +7,7 @@
 //!    compare-and-swap safe across a time without a guard.
 
 use super::{
-    flush::Limbo,
+    limbo::Limbo,
     local::{Lease, Local},
     tree::{Piece, Tree},
     word::{Content, Word},

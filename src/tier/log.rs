@@ -13,7 +13,7 @@
 //!    consumed, and not consumed before it was taken out of the word (`Core::complete`).
 //! 2. A record names blocks and does not hold them. A block whose bytes are not on disk yet stays in its content word: the hand
 //!    and the evacuation leave it alone. One that is replaced is given up at once if no flush is under way, for then what
-//!    replaced it will be in the same batch; else it waits for the end of the flush (`flush::Limbo`).
+//!    replaced it will be in the same batch; else it waits for the end of the flush (`limbo`).
 //! 3. A priority changes only while its record is in the content word, so such changes have one order. The count in the heat
 //!    word tells a helper that comes late that it has been applied.
 
@@ -27,7 +27,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     index::{Node, NodeId},
-    order::Record,
+    order::{Record, u32_at, u64_at},
     segment::ExtentRef,
     sync::Ordering::*,
 };
@@ -77,14 +77,6 @@ impl Iterator for Chunks<'_> {
         let bytes = self.0.next()?;
         Some((u64_at(bytes, 0), Word::from_bits(u64_at(bytes, 8))))
     }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 impl<'r> ContentChange<'r> {

@@ -11,6 +11,7 @@ mod gc;
 mod ground;
 mod heat;
 mod inspect;
+mod limbo;
 mod local;
 mod locked;
 mod log;
