@@ -18,6 +18,18 @@ pub(crate) const fn page_ceil(bytes: usize) -> usize {
     bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
 }
 
+/// Starts to bring the cache line at `at` near, without waiting for it. Any address will do: a hint that cannot fault.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(memfs_loom)))]
+    // SAFETY: prefetching reads nothing, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    let _ = at;
+}
+
 /// Anonymous memory: address space now, pages when they are touched.
 #[cfg(not(memfs_loom))]
 pub(crate) struct Reservation {

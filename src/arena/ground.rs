@@ -81,6 +81,7 @@ impl Ground {
         }
     }
 
+    #[cfg(any(test, memfs_loom, debug_assertions, feature = "validate"))]
     pub(super) fn charged_bytes(&self) -> u64 {
         match self {
             Self::Untouched(untouched) => self.bound() as u64 * untouched.overhead_bytes,

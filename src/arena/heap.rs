@@ -13,7 +13,7 @@ use super::{
     slab::Slab,
 };
 use crate::{
-    map::PAGE_BYTES,
+    map::{PAGE_BYTES, prefetch},
     sync::{Arc, Ordering, fence},
 };
 use std::{io, ptr::NonNull};
@@ -169,6 +169,12 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }
     }
 
+    /// Starts to bring the block's first bytes near. `b` may be long gone: nothing is read.
+    #[inline]
+    pub(crate) fn prefetch(&self, b: BlockRef) {
+        prefetch(self.shape(b).address(self.slot(b)));
+    }
+
     /// Where bytes `from..from + len` of the block's capacity are.
     ///
     /// # Safety
@@ -298,6 +304,7 @@ impl Arena {
     }
 
     /// What the arena itself has charged to the budget: resident spans, their headers, and bitmaps.
+    #[cfg(any(test, memfs_loom, debug_assertions, feature = "validate"))]
     pub(crate) fn charged_bytes(&self) -> u64 {
         self.classes.iter().map(|class| class.slab.charged_bytes()).sum()
     }

@@ -249,6 +249,7 @@ impl Slab {
     }
 
     /// What this slab and its ground have charged.
+    #[cfg(any(test, memfs_loom, debug_assertions, feature = "validate"))]
     pub(super) fn charged_bytes(&self) -> u64 {
         (self.backed_spans() * self.geometry.span_bytes()) as u64 + self.ground.charged_bytes()
     }

@@ -16,7 +16,7 @@
 //! 3. The state word is OPEN, a descriptor, or CLOSED; CLOSED is final. A dentry is bound only by a thread that registered
 //!    it (or found it registered), passed a full fence, and then read OPEN.
 
-use super::{chaos::may_stop_here, dentry::DentryRef, descriptor, error::Result, memory::Memory, word};
+use super::{chaos::may_stop_here, dentry::DentryRef, error::Result, memory::Memory, word};
 use crate::{
     arena::Magazine,
     epoch::Guard,
@@ -280,9 +280,10 @@ impl Body {
     }
 
     /// The state, with a descriptor resolved.
+    #[cfg(any(test, memfs_loom, debug_assertions, feature = "validate"))]
     pub(super) fn is_closed(&self) -> bool {
         let bits = self.state.load(Ordering::SeqCst);
-        descriptor::resolve(&self.state, bits) == word::CLOSED
+        super::descriptor::resolve(&self.state, bits) == word::CLOSED
     }
 
     /// Takes no more entries; chunks go when their last entry does. Called once, by the one who retires the directory.

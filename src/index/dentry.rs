@@ -193,6 +193,13 @@ impl<'g> DentryRef<'g> {
         self.read().target()
     }
 
+    /// Whether a look-up finds `target` under the name; in one comparison if nothing is under way.
+    #[inline]
+    pub(super) fn is_bound_to(self, target: Target) -> bool {
+        // Acquire: as in `read`.
+        self.word.load(Ordering::Acquire) == word::bound(target) || self.target() == Some(target)
+    }
+
     /// Notes where the dentry is registered; before anyone else can reach it.
     pub(super) fn set_slot(self, slot: SlotRef) {
         let chunk = slot.chunk_address();

@@ -63,8 +63,7 @@ impl<'g> Bound<'g> {
     /// For readers, after loading the content: whether the path still leads to the node, and hence did at the load.
     #[inline]
     pub(crate) fn still(&self, index: &Index) -> bool {
-        self.dentry.is_none_or(|dentry| dentry.target() == Some(self.target()))
-            && index.moves_now() == self.moves
+        self.dentry.is_none_or(|dentry| dentry.is_bound_to(self.target())) && index.moves_now() == self.moves
     }
 
     /// For writers, between loading the content word and the compare-and-swap on it. If the answer is `Yes` and the
@@ -92,6 +91,19 @@ pub(super) enum Walk<'g> {
     NotADirectory(usize),
 }
 
+/// `text` without the name it ends with. Names are short: compared here, in two words that overlap, they cost less than the
+/// call of the library's comparison.
+#[inline(always)]
+fn without_name<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let (rest, end) = text.split_at_checked(text.len().checked_sub(name.len())?)?;
+    let same = match name.len() {
+        4..8 => end.first_chunk::<4>() == name.first_chunk() && end.last_chunk::<4>() == name.last_chunk(),
+        8..=16 => end.first_chunk::<8>() == name.first_chunk() && end.last_chunk::<8>() == name.last_chunk(),
+        _ => end == name,
+    };
+    same.then_some(rest)
+}
+
 impl Index {
     /// The node of a path.
     #[inline]
@@ -100,6 +112,24 @@ impl Index {
             Some(bound) => Ok(bound),
             None => self.lookup_cold(path, guard),
         }
+    }
+
+    /// Where the cache says that a path leads, for a reader, who asks [`Bound::still`] before relying on it: only then was the
+    /// path bound to the node, at the instant of that answer or earlier. `met` is told of nodes as soon as they come in sight,
+    /// before their names have been compared, so that what will be needed of them can be fetched meanwhile.
+    #[inline(always)]
+    pub(crate) fn glimpse<'g>(
+        &'g self,
+        path: &str,
+        guard: &'g Guard,
+        met: impl Fn(NodeId, &Node),
+    ) -> Option<Bound<'g>> {
+        let moves = self.moves_now();
+        self.cache.find(self.path_hash(path), guard, |id| {
+            let node = self.slot(id);
+            met(id, node);
+            self.verify(id, node, path.as_bytes(), moves, guard)
+        })
     }
 
     #[cold]
@@ -170,19 +200,27 @@ impl Index {
     #[inline]
     fn cached<'g>(&'g self, text: &str, hash: PathHash, guard: &'g Guard) -> Option<Bound<'g>> {
         let moves = self.moves_now();
-        let bound = self.cache.find(hash, guard, |id| self.verify(id, text.as_bytes(), moves, guard))?;
+        let bound = self
+            .cache
+            .find(hash, guard, |id| self.verify(id, self.slot(id), text.as_bytes(), moves, guard))?;
         (self.moves_now() == moves).then_some(bound)
     }
 
     /// Whether `text` leads to `id`: up from the node to the root, consuming the text from its end.
-    #[inline]
-    fn verify<'g>(&'g self, id: NodeId, text: &[u8], moves: u64, guard: &'g Guard) -> Option<Bound<'g>> {
-        let node = self.slot(id);
+    #[inline(always)]
+    fn verify<'g>(
+        &'g self,
+        id: NodeId,
+        node: &'g Node,
+        text: &[u8],
+        moves: u64,
+        guard: &'g Guard,
+    ) -> Option<Bound<'g>> {
         let dentry = self.dentry_of(node, guard)?;
         let target = dentry.target().filter(|target| target.id == id)?;
         let (mut lower, mut rest) = (dentry, text);
         loop {
-            rest = rest.strip_suffix(lower.name())?;
+            rest = without_name(rest, lower.name())?;
             let parent = lower.parent();
             if parent == NodeId::ROOT {
                 break;
@@ -190,7 +228,9 @@ impl Index {
             rest = rest.strip_suffix(b"/")?;
             may_stop_here();
             lower = self.dentry_of(self.slot(parent), guard)?;
-            lower.target().filter(|target| target.id == parent)?;
+            if !lower.is_bound_to(Target { id: parent, kind: Kind::Directory }) {
+                return None;
+            }
         }
         (rest.is_empty() || rest == b"/").then_some(Bound {
             id,

@@ -7,7 +7,7 @@
 
 use crate::{
     epoch::Guard,
-    map::Zeroed,
+    map::{Zeroable, Zeroed, prefetch},
     sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
@@ -22,33 +22,51 @@ const HALVING_INCREMENTS: u64 = 40;
 /// Files one block serves: 128 counters, four a file.
 const FILES_PER_BLOCK: usize = 32;
 
+#[repr(C, align(64))]
+struct Block([AtomicU64; WORDS_PER_BLOCK]);
+
+// SAFETY: integer atomics only; zero is a block that has counted nothing.
+unsafe impl Zeroable for Block {
+    #[cfg(memfs_loom)]
+    fn zeroed() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
 struct Table {
-    words: Zeroed<AtomicU64>,
-    block_mask: usize,
+    blocks: Zeroed<Block>,
+    mask: usize,
 }
 
 impl Table {
     fn new(blocks: usize) -> io::Result<Box<Self>> {
         debug_assert!(blocks.is_power_of_two());
-        let words = Zeroed::new(blocks * WORDS_PER_BLOCK)?;
-        if words.size_bytes() >= 2 << 20 {
-            words.advise_huge();
+        let mask = blocks - 1;
+        let blocks = Zeroed::new(blocks)?;
+        if blocks.size_bytes() >= 2 << 20 {
+            blocks.advise_huge();
         }
-        Ok(Box::new(Self { words, block_mask: blocks - 1 }))
+        Ok(Box::new(Self { blocks, mask }))
     }
 
-    fn blocks(&self) -> usize {
-        self.block_mask + 1
+    fn len(&self) -> usize {
+        self.mask + 1
+    }
+
+    /// A key's block, by the bottom of its hash.
+    #[inline]
+    fn block(&self, hash: u64) -> &Block {
+        self.blocks.get(hash as usize & self.mask)
     }
 
     /// The words and shifts of a key's four counters.
     #[inline]
     fn counters(&self, hash: u64) -> [(&AtomicU64, u32); ROWS] {
-        let base = (hash as usize & self.block_mask) * WORDS_PER_BLOCK;
+        let block = self.block(hash);
         std::array::from_fn(|row| {
             // Five bits a row, from the top of the hash: the bottom chose the block.
             let counter = (hash >> (44 + 5 * row)) as usize & 31;
-            (self.words.get(base + 2 * row + counter / 16), (counter % 16) as u32 * 4)
+            (&block.0[2 * row + counter / 16], (counter % 16) as u32 * 4)
         })
     }
 }
@@ -63,13 +81,11 @@ pub(crate) struct Sketch {
     passes: AtomicU64,
 }
 
-/// Spreads a small key over 64 bits (the finaliser of SplitMix64, Steele, Lea, Flood 2014).
+/// Spreads a small key over 64 bits: the two halves of one long product (the mixing step of wyhash, Wang 2019).
 #[inline]
 fn spread(key: u64) -> u64 {
-    let z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    let product = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * 0xbf58_476d_1ce4_e5b9;
+    (product >> 64) as u64 ^ product as u64
 }
 
 impl Sketch {
@@ -96,17 +112,30 @@ impl Sketch {
         unsafe { &*table }
     }
 
+    /// Brings the line near that [`record`](Self::record) will touch.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u64, guard: &Guard) {
+        prefetch(self.table(guard).block(spread(key)));
+    }
+
     /// Counts one use of `key`; says whether a counter was raised. Costs one cache line, and no write once the key's
     /// smallest counter is saturated.
     // Relaxed: counters order nothing. An increment that loses its race is dropped: the winner raised the same block.
     #[inline]
     pub(crate) fn record(&self, key: u64, guard: &Guard) -> bool {
         let counters = self.table(guard).counters(spread(key));
-        let values = counters.map(|(word, shift)| (word.load(Relaxed) >> shift) as u8 & 15);
-        let least = values[0].min(values[1]).min(values[2]).min(values[3]);
-        if least >= SATURATED {
+        let values = counters.map(|(word, shift)| (word.load(Relaxed) >> shift) as u8);
+        // All four at 15, if all their bits are set.
+        if values[0] & values[1] & values[2] & values[3] & SATURATED == SATURATED {
             return false;
         }
+        Self::raise(counters, values.map(|value| value & SATURATED));
+        true
+    }
+
+    /// Raises the smallest of a key's counters.
+    fn raise(counters: [(&AtomicU64, u32); ROWS], values: [u8; ROWS]) {
+        let least = values[0].min(values[1]).min(values[2]).min(values[3]);
         for ((word, shift), value) in counters.into_iter().zip(values) {
             if value == least {
                 let now = word.load(Relaxed);
@@ -115,7 +144,6 @@ impl Sketch {
                 }
             }
         }
-        true
     }
 
     /// How often `key` was used lately, 0 to 15.
@@ -131,7 +159,7 @@ impl Sketch {
     /// Pays for `increments` that were performed: everything is halved once per 40 x `files` of them, a block at a time.
     pub(crate) fn age(&self, increments: u64, files: u64, guard: &Guard) {
         let table = self.table(guard);
-        let blocks = table.blocks() as u64;
+        let blocks = table.len() as u64;
         let per_block = (HALVING_INCREMENTS * files.max(1)).div_ceil(blocks).max(1);
         let owed = self.owed.fetch_add(increments, Relaxed) + increments;
         let due = (owed / per_block).min(blocks);
@@ -142,16 +170,15 @@ impl Sketch {
         }
         let from = self.hand.fetch_add(due as usize, Relaxed);
         for turn in from..from + due as usize {
-            Self::halve(table, turn & table.block_mask);
-            if turn & table.block_mask == table.block_mask {
+            Self::halve(table.block(turn as u64));
+            if turn & table.mask == table.mask {
                 self.passes.fetch_add(1, Relaxed);
             }
         }
     }
 
-    fn halve(table: &Table, block: usize) {
-        for word in 0..WORDS_PER_BLOCK {
-            let word = table.words.get(block * WORDS_PER_BLOCK + word);
+    fn halve(block: &Block) {
+        for word in &block.0 {
             let mut now = word.load(Relaxed);
             while let Err(other) =
                 word.compare_exchange_weak(now, (now >> 1) & 0x7777_7777_7777_7777, Relaxed, Relaxed)
@@ -170,12 +197,12 @@ impl Sketch {
     /// What it takes to serve `files`, if the sketch is smaller than that: the bytes of a larger table.
     pub(crate) fn wants(&self, files: u64, guard: &Guard) -> Option<u64> {
         let table = self.table(guard);
-        (files > (table.blocks() * FILES_PER_BLOCK) as u64).then(|| (table.words.size_bytes() * 2) as u64)
+        (files > (table.len() * FILES_PER_BLOCK) as u64).then(|| (table.blocks.size_bytes() * 2) as u64)
     }
 
     /// Bytes in use.
     pub(crate) fn size_bytes(&self, guard: &Guard) -> u64 {
-        self.table(guard).words.size_bytes() as u64
+        self.table(guard).blocks.size_bytes() as u64
     }
 
     /// Doubles the sketch; false if another thread did. Increments that race with the copy may be lost.
@@ -183,12 +210,12 @@ impl Sketch {
         let old = self.table.load(Acquire);
         // SAFETY: as in `table`.
         let from = unsafe { &*old };
-        let to = Table::new(from.blocks() * 2)?;
-        for block in 0..to.blocks() {
-            for word in 0..WORDS_PER_BLOCK {
-                let value = from.words.get((block & from.block_mask) * WORDS_PER_BLOCK + word).load(Relaxed);
+        let to = Table::new(from.len() * 2)?;
+        for hash in 0..to.len() as u64 {
+            for (from, to) in from.block(hash).0.iter().zip(&to.block(hash).0) {
+                let value = from.load(Relaxed);
                 if value != 0 {
-                    to.words.get(block * WORDS_PER_BLOCK + word).store(value, Relaxed);
+                    to.store(value, Relaxed);
                 }
             }
         }

@@ -79,6 +79,7 @@ impl Ledger {
         self.charged_bytes() > self.limit_bytes
     }
 
+    #[cfg(any(test, memfs_loom, debug_assertions, feature = "validate"))]
     pub(super) fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }

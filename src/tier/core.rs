@@ -5,7 +5,7 @@ use super::{
     ground::Ground,
     limbo::Limbo,
     local::{Local, Registry},
-    word::Word,
+    word::{Content, Word},
     worker::Jobs,
 };
 use crate::{
@@ -28,8 +28,16 @@ use std::{
 
 /// Files the sketch is made for at first.
 const FIRST_SKETCH_FILES: usize = if cfg!(memfs_loom) { 1 } else { 1024 };
-/// No machine of today holds more nodes than this many 64-byte slots.
-const MAX_NODES: u32 = if cfg!(memfs_loom) { 8 } else { u32::MAX - 1 };
+/// A file that was not read for so many epochs, two turns of all resident files, has its time of access noted at once.
+const LONG_EPOCHS: u32 = 16;
+
+/// As many nodes as their slots alone fill the limit: address space for more would never be used.
+fn most_nodes(limit_bytes: u64) -> u32 {
+    if cfg!(memfs_loom) {
+        return 8;
+    }
+    (limit_bytes / size_of::<Node>() as u64).clamp(64, u64::from(u32::MAX - 1)) as u32
+}
 
 /// One store. Fields are dropped in order: the threads' handles, then the collector, whose last garbage may still touch the
 /// ground and the index, then these.
@@ -75,7 +83,18 @@ pub(crate) struct Spot<'g> {
     bound: Option<Bound<'g>>,
 }
 
-impl Spot<'_> {
+impl<'g> Spot<'g> {
+    #[inline]
+    pub(crate) fn of(bound: Bound<'g>) -> Self {
+        Spot { id: bound.id, node: bound.node, bound: Some(bound) }
+    }
+
+    /// The file of a reference that the caller has.
+    #[inline]
+    pub(crate) fn held(id: NodeId, node: &'g Node) -> Self {
+        Spot { id, node, bound: None }
+    }
+
     /// The content word as it is: perhaps taken by a change, which is to be completed before anything is made of it.
     #[inline]
     pub(crate) fn raw_word(&self) -> Word {
@@ -160,7 +179,8 @@ impl Core {
         let log = log.transpose()?;
         let order = log.as_ref().map(|log| log.order.clone());
         let limbo = log.as_ref().map(|_| Limbo::new());
-        let index = Index::new(arena.clone(), MAX_NODES, order).map_err(memory)?;
+        let index =
+            Index::new(arena.clone(), most_nodes(config.memory_limit_bytes), order).map_err(memory)?;
         let sketch = Sketch::new(FIRST_SKETCH_FILES).map_err(memory)?;
         let core = Core {
             id: next_id(),
@@ -228,9 +248,9 @@ impl Core {
                 if bound.is_dir() {
                     return Err(Error::IsADirectory { path: canonical_name(path) });
                 }
-                Ok(Spot { id: bound.id, node: bound.node, bound: Some(bound) })
+                Ok(Spot::of(bound))
             }
-            At::Node(id) => Ok(Spot { id, node: self.index.held(id), bound: None }),
+            At::Node(id) => Ok(Spot::held(id, self.index.held(id))),
         }
     }
 
@@ -291,9 +311,12 @@ impl Core {
     pub(crate) fn request(&self, local: &Local, id: NodeId, node: &Node, guard: &Guard) {
         let raised = self.sketch.record(u64::from(id.get()), guard);
         let epoch = self.clock.epoch();
-        if node.age.load(Relaxed) != epoch {
+        let age = node.age.load(Relaxed);
+        if age != epoch {
             node.age.store(epoch, Relaxed);
-            super::heat::note_access(node);
+            if epoch.wrapping_sub(age) > LONG_EPOCHS {
+                super::heat::note_access(node);
+            }
         }
         if let Some((requests, increments)) = local.request(raised) {
             self.report(requests, increments, guard);
@@ -350,7 +373,7 @@ impl Core {
     /// Takes a node's content for good.
     fn empty(&self, local: &Local, guard: &Guard, node: &Node) {
         let mut old = self.word_of(node, guard);
-        while old.content() != super::word::Content::Gone {
+        while old.content() != Content::Gone {
             let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
                 self.locked.fetch_sub(bytes, Relaxed);

@@ -14,7 +14,7 @@ use super::{
     word::{Content, Word},
 };
 use crate::{
-    arena::Budget,
+    arena::{BlockRef, Budget},
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
@@ -76,9 +76,51 @@ impl Drop for OnePiece {
 }
 
 impl Core {
+    /// A file's one block in RAM, found without a walk and counted as a use; `None` asks for the long way, and says nothing.
+    ///
+    /// A hit is a chain of cache misses: node, name, bytes. What will be touched is fetched as soon as it is known, so that
+    /// all but the node's come at once.
+    #[inline(always)]
+    fn hot<'g>(&'g self, local: &Local, at: At<'_>, guard: &'g Guard) -> Option<BlockRef> {
+        let spot = match at {
+            At::Path(path) => {
+                let bound = self.index.glimpse(path, guard, |id, node| {
+                    self.sketch.prefetch(u64::from(id.get()), guard);
+                    // Relaxed: a guess at an address that nobody reads.
+                    if let Content::Ram(block) = Word::from_bits(node.content.load(Relaxed)).content() {
+                        self.ground.arena.prefetch(block);
+                    }
+                })?;
+                Spot::of(bound)
+            }
+            At::Node(id) => Spot::held(id, self.index.held(id)),
+        };
+        // A directory's content is the address of its body, which reads as no block.
+        let Content::Ram(block) = spot.raw_word().content() else { return None };
+        if !spot.still(self) {
+            return None;
+        }
+        local.counters.hits.add(1);
+        self.touch(local, &spot, guard);
+        Some(block)
+    }
+
     /// Calls `read` with the bytes of a file in one piece.
     #[inline]
     pub(crate) fn read_with<R>(&self, local: &Local, at: At<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        {
+            let guard = local.pin();
+            if let Some(block) = self.hot(local, at, &guard) {
+                // SAFETY: the word was loaded under the guard, which is held until `read` has returned.
+                return Ok(read(unsafe { self.ground.arena.bytes(block) }));
+            }
+        }
+        self.read_with_cold(local, at, read)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_with_cold<R>(&self, local: &Local, at: At<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
@@ -255,6 +297,13 @@ impl Core {
         at: At<'_>,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>> {
+        {
+            let guard = local.pin();
+            if let Some(block) = self.hot(local, at, &guard) {
+                // SAFETY: the word was loaded under the guard, which outlives the call of `read`.
+                return Ok(Some(read(unsafe { self.ground.arena.bytes(block) })));
+            }
+        }
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
@@ -304,6 +353,13 @@ impl Core {
 
     /// A file's version as a value that can be kept: see `Keep`.
     pub(crate) fn keep(&self, local: &Local, at: At<'_>) -> Result<Keep> {
+        {
+            let guard = local.pin();
+            if let Some(block) = self.hot(local, at, &guard) {
+                // SAFETY: loaded under the guard.
+                return Ok(Keep::Block(unsafe { HeldBlock::share(local, block) }));
+            }
+        }
         loop {
             let guard = local.pin();
             let spot = self.resolve(at, &guard)?;
