@@ -179,19 +179,11 @@ impl Order {
         tail.place()
     }
 
-    /// Takes all that is in the queue now, in order, appending it to `taken`; each is to be given to `release` later.
-    pub(crate) fn take(&self, consumer: &mut Consumer, taken: &mut Vec<Taken>, guard: &Guard) {
+    /// Takes all that is in the queue now, in order, appending it to `taken`; each is to be given to `release` later. Pins
+    /// only where it has to, for the queue may be long.
+    pub(crate) fn take(&self, consumer: &mut Consumer, taken: &mut Vec<Taken>, pin: impl Fn() -> Guard) {
         let before = consumer.last;
-        let cut = loop {
-            let tail_ptr = self.tail.load(Acquire);
-            // SAFETY: as in `append`.
-            let tail = unsafe { &*tail_ptr };
-            let next = tail.next.load(Acquire);
-            if next.is_null() {
-                break tail_ptr;
-            }
-            self.advance(tail, next);
-        };
+        let cut = self.cut(&pin());
         while consumer.last.as_ptr() != cut {
             // SAFETY: held: as the last one, or by what was taken; the records up to the cut have successors or are it.
             let next = unsafe { consumer.last.as_ref() }.next.load(Acquire);
@@ -203,14 +195,34 @@ impl Order {
             // SAFETY: alive, as above.
             unsafe { consumer.last.as_ref() }.holders.fetch_add(1, Relaxed);
             // SAFETY: the consumer's own hold.
-            unsafe { self.let_go(before, guard) };
+            unsafe { self.let_go(before, &pin()) };
         }
     }
 
-    /// Gives up the queue's hold on a record that was taken.
-    pub(crate) fn release(&self, taken: Taken, guard: &Guard) {
+    /// The last record that has its place now. The consumer holds it: it has not been taken.
+    fn cut(&self, _guard: &Guard) -> *mut Record {
+        loop {
+            let tail_ptr = self.tail.load(Acquire);
+            // SAFETY: as in `append`.
+            let tail = unsafe { &*tail_ptr };
+            let next = tail.next.load(Acquire);
+            if next.is_null() {
+                return tail_ptr;
+            }
+            self.advance(tail, next);
+        }
+    }
+
+    /// Gives up the queue's hold on records that were taken. They are retired as one: what else waits for the epoch does not
+    /// wait behind each of them.
+    pub(crate) fn release(&self, taken: impl Iterator<Item = Taken>, guard: &Guard) {
         // SAFETY: the hold that `take` handed over.
-        unsafe { self.let_go(taken.0, guard) };
+        let last: Vec<_> = taken.filter(|taken| unsafe { Self::drop_hold(taken.0) }).collect();
+        if !last.is_empty() {
+            let arena: *const Arena = &*self.arena;
+            // SAFETY: as in `retire`.
+            unsafe { guard.defer_unchecked(move || last.iter().for_each(|taken| free(&*arena, taken.0))) };
+        }
     }
 
     /// Gives up another holder's hold on a record.
@@ -235,12 +247,22 @@ impl Order {
     /// # Safety
     /// The caller has a hold and gives it up.
     unsafe fn let_go(&self, record: NonNull<Record>, guard: &Guard) {
+        // SAFETY: the caller; if it was the last, no holder is left, and the tail has passed it.
+        unsafe {
+            if Self::drop_hold(record) {
+                self.retire(record, guard);
+            }
+        }
+    }
+
+    /// Whether it was the last.
+    ///
+    /// # Safety
+    /// The caller has a hold and gives it up.
+    unsafe fn drop_hold(record: NonNull<Record>) -> bool {
         // SAFETY: held until the subtraction.
         // AcqRel: what every holder did with it comes before its end.
-        if unsafe { record.as_ref() }.holders.fetch_sub(1, AcqRel) == 1 {
-            // SAFETY: no holder is left, and the tail has passed it.
-            unsafe { self.retire(record, guard) };
-        }
+        unsafe { record.as_ref() }.holders.fetch_sub(1, AcqRel) == 1
     }
 
     /// # Safety

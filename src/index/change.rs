@@ -35,7 +35,8 @@ pub(crate) enum NameChange<'r> {
         kind: Kind,
         created: u64,
         modified: u64,
-        note: Vec<u64>,
+        /// The floor above's words, as they were given.
+        note: &'r [u8],
         nodes: Nodes<'r>,
     },
     Rename {
@@ -50,6 +51,7 @@ pub(crate) enum NameChange<'r> {
 }
 
 /// The nodes that a creation made, from the top down.
+#[derive(Clone)]
 pub(crate) struct Nodes<'r>(&'r [u8]);
 
 impl<'r> Iterator for Nodes<'r> {
@@ -79,7 +81,7 @@ impl<'r> NameChange<'r> {
                     kind: if u32_at(bytes, 8) != 0 { Kind::Directory } else { Kind::File },
                     created: u64_at(bytes, 16),
                     modified: u64_at(bytes, 24),
-                    note: note.chunks_exact(8).map(|word| u64_at(word, 0)).collect(),
+                    note,
                     nodes: Nodes(nodes),
                 }
             }

@@ -90,13 +90,13 @@ impl ChangeUser<'_> {
         let guard = pinned(&self.seat.handle);
         let mut front = self.changes.order.front.borrow_mut();
         let (consumer, taken) = front.as_mut().expect("the model is not over");
-        self.changes.order.order.take(consumer, taken, &guard);
+        self.changes.order.order.take(consumer, taken, || pinned(&self.seat.handle));
         let number = |taken: &Taken| match taken.record().kind() {
             FRESH => u64::from_le_bytes(taken.record().bytes().try_into().expect("a number")) as u32,
             number => number,
         };
         let numbers = taken.iter().map(number).collect();
-        taken.drain(..).for_each(|taken| self.changes.order.order.release(taken, &guard));
+        self.changes.order.order.release(taken.drain(..), &guard);
         numbers
     }
 

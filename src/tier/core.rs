@@ -378,7 +378,7 @@ impl Core {
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
                 self.locked.fetch_sub(bytes, Relaxed);
                 // SAFETY: unlinked by the exchange, under the guard.
-                unsafe { self.ground.retire(local, guard, old) };
+                unsafe { self.ground.retire_last(local, guard, old) };
                 return;
             }
             old = self.word_of(node, guard);
@@ -436,22 +436,23 @@ pub(crate) fn canonical_name(path: &str) -> String {
     crate::path::Canonical::new(path).map_or_else(|_| path.to_owned(), |path| path.text().to_owned())
 }
 
-/// Now, in nanoseconds since 1970.
+/// Now, in nanoseconds since 1970; as coarse as the kernel's tick, as times of files are in its own file systems, and a fifth
+/// of the price of the exact time.
+#[inline]
 pub(crate) fn now_ns() -> u64 {
     // The model checker wants every run to be the same.
     if cfg!(memfs_loom) {
         return 0;
     }
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    // Before 1970 a clock has not been set.
+    now.tv_sec.max(0) as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Now, in seconds since 1970, as coarse as the kernel's tick and a fifth of the price.
+/// Now, in seconds since 1970.
 #[inline]
-pub(crate) fn coarse_seconds() -> u32 {
-    if cfg!(memfs_loom) {
-        return 0;
-    }
-    rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec as u32
+pub(crate) fn now_seconds() -> u32 {
+    (now_ns() / 1_000_000_000) as u32
 }
 
 /// A time the store kept.

@@ -1,111 +1,29 @@
-//! Changing contents. New bytes are staged first, where nobody sees them; one exchange of the content word makes them the
-//! file's. An exchange that fails means that another one succeeded, and the change is made anew upon it.
+//! Changing part of a file, in one instant: what it will be is staged upon what it is, and one exchange of the content word
+//! makes it so. An exchange that fails means that another one succeeded, and the change is made anew upon it.
 //!
 //! # Invariants
-//! 1. Staged words are owned by their `Staged` until the exchange, and by the node from it on.
-//! 2. What an exchange is based on (the old word, the old chunks) is held from when it was read to the exchange.
-//! 3. Bytes below a published length are never written again. Bytes above it in the same block are written by the one append
+//! 1. What an exchange is based on (the old word, the old chunks) is held from when it was read to the exchange.
+//! 2. Bytes below a published length are never written again. Bytes above it in the same block are written by the one append
 //!    that claimed them by exchanging the header's `tail` from that very length.
 
 use super::{
-    core::{At, Core, Spot, canonical_name},
+    core::{At, Core, Spot},
     ground::Held,
     heat,
     local::Local,
-    log::{self, Preparation, Revision},
-    tree::{MAX_LEN, NoMemory, Rebuilt, Tree, TreeMemory, rebuild},
+    log::{Preparation, Revision},
+    stage::{Staged, StagingShare},
+    tree::{MAX_LEN, NoMemory, Tree, TreeMemory, rebuild},
     word::{Content, Word},
+    write::Naming,
 };
 use crate::{
     arena::BlockRef,
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
-    index::{Created, IndexError, Kind, NodeId, NodeInit},
     sync::Ordering::*,
 };
-
-/// A content nobody has seen yet; given up on drop unless it is published.
-pub(crate) struct Staged<'c> {
-    core: &'c Core,
-    local: &'c Local,
-    word: Word,
-    priority: Priority,
-}
-
-impl Staged<'_> {
-    /// The word is in a node now.
-    fn publish(self) {
-        if let Content::Ram(block) = self.word.content() {
-            self.core.note_resident(self.local, self.priority, self.core.ground.arena.capacity(block));
-        } else if matches!(self.word.content(), Content::Disk(_)) {
-            self.local.counters.swaps_out.add(1);
-        }
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Staged<'_> {
-    fn drop(&mut self) {
-        let ground = &self.core.ground;
-        match self.word.content() {
-            // SAFETY: never published: the one reference is this one's.
-            Content::Ram(block) => drop(unsafe { ground.arena.release(block) }),
-            // SAFETY: never published.
-            Content::Disk(extent) => unsafe { ground.segments.kill(extent) },
-            _ => {}
-        }
-    }
-}
-
-/// A whole content, staged: one word, or a tree and its chunks' words.
-pub(crate) struct Whole<'c> {
-    staged: Vec<Staged<'c>>,
-    rebuilt: Option<Rebuilt>,
-    /// The chunks that are there, and their words.
-    chunks: Vec<(u64, Word)>,
-    len: u64,
-}
-
-impl<'c> Whole<'c> {
-    fn single(staged: Staged<'c>, len: u64) -> Self {
-        let chunks = if staged.word == Word::EMPTY { Vec::new() } else { vec![(0, staged.word)] };
-        Self { staged: vec![staged], rebuilt: None, chunks, len }
-    }
-
-    fn word(&self) -> Word {
-        self.rebuilt.as_ref().map_or_else(|| self.staged[0].word, |rebuilt| Word::tree(rebuilt.tree))
-    }
-}
-
-/// What one operation has taken of the RAM for staged chunks; given back when it is done.
-struct StagingShare<'c> {
-    core: &'c Core,
-    taken: u64,
-}
-
-impl<'c> StagingShare<'c> {
-    fn new(core: &'c Core) -> Self {
-        Self { core, taken: 0 }
-    }
-
-    fn take(&mut self, bytes: u64) -> bool {
-        // Relaxed: a count.
-        let before = self.core.staging.fetch_add(bytes, Relaxed);
-        if before.saturating_add(bytes) > self.core.config.memory_limit_bytes / 4 {
-            self.core.staging.fetch_sub(bytes, Relaxed);
-            return false;
-        }
-        self.taken += bytes;
-        true
-    }
-}
-
-impl Drop for StagingShare<'_> {
-    fn drop(&mut self) {
-        self.core.staging.fetch_sub(self.taken, Relaxed);
-    }
-}
 
 /// A change of part of a file.
 #[derive(Clone, Copy)]
@@ -143,299 +61,7 @@ impl<'d> Change<'d> {
     }
 }
 
-/// How a whole-file write treats the name.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Naming {
-    pub(crate) priority: Option<Priority>,
-    pub(crate) create_new: bool,
-}
-
 impl Core {
-    /// Stages `len` bytes that `fill` writes, in a block of at least `capacity`, or on disk if RAM is full of better files.
-    fn stage<'c>(
-        &'c self,
-        local: &'c Local,
-        priority: Priority,
-        len: usize,
-        capacity: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<()>,
-    ) -> Result<Staged<'c>> {
-        let staged = |word| Staged { core: self, local, word, priority };
-        if len == 0 {
-            return Ok(staged(Word::EMPTY));
-        }
-        if priority.is_locked() && !self.may_lock(local, len.max(capacity)) {
-            return Err(self.memory_limit("", len as u64));
-        }
-        let roomy = (capacity > len).then(|| self.block(local, capacity, priority)).flatten();
-        if let Some(mut fresh) = roomy.or_else(|| self.block(local, len, priority)) {
-            fill(fresh.bytes_mut(len))?;
-            fresh.set_len(len);
-            return Ok(staged(Word::ram(fresh.into_block())));
-        }
-        if priority.is_locked() {
-            return Err(self.memory_limit("", len as u64));
-        }
-        let mut scratch = self.scratch(local, len)?;
-        fill(scratch.bytes_mut())?;
-        Ok(staged(Word::disk(self.store(local, &scratch)?)))
-    }
-
-    /// Stages bytes as they are.
-    fn stage_bytes<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
-        let copy = |to: &mut [u8]| {
-            to.copy_from_slice(data);
-            Ok(())
-        };
-        if data.is_empty() || priority.is_locked() {
-            return self.stage(local, priority, data.len(), 0, copy);
-        }
-        match self.block(local, data.len(), priority) {
-            Some(mut fresh) => {
-                fresh.bytes_mut(data.len()).copy_from_slice(data);
-                let word = Word::ram(fresh.into_block());
-                Ok(Staged { core: self, local, word, priority })
-            }
-            None => self.stage_on_disk(local, priority, data),
-        }
-    }
-
-    fn stage_on_disk<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Staged<'c>> {
-        let word = Word::disk(self.store(local, data)?);
-        Ok(Staged { core: self, local, word, priority })
-    }
-
-    /// Stages a chunk of a long file. What is staged is out of the hand's reach until it is published, so all such chunks
-    /// together take at most a share of RAM, and go to disk beyond it.
-    fn stage_chunk<'c>(
-        &'c self,
-        local: &'c Local,
-        priority: Priority,
-        data: &[u8],
-        share: &mut StagingShare<'c>,
-    ) -> Result<Staged<'c>> {
-        if priority.is_locked() || share.take(data.len() as u64) {
-            self.stage_bytes(local, priority, data)
-        } else {
-            self.stage_on_disk(local, priority, data)
-        }
-    }
-
-    /// Stages a whole content: one word, or a tree with its chunks.
-    fn stage_whole<'c>(&'c self, local: &'c Local, priority: Priority, data: &[u8]) -> Result<Whole<'c>> {
-        let chunk = self.config.chunk_bytes;
-        let len = data.len() as u64;
-        if data.len() <= chunk {
-            return Ok(Whole::single(self.stage_bytes(local, priority, data)?, len));
-        }
-        let mut staged = Vec::with_capacity(data.len().div_ceil(chunk));
-        let mut share = StagingShare::new(self);
-        for piece in data.chunks(chunk) {
-            staged.push(self.stage_chunk(local, priority, piece, &mut share)?);
-        }
-        let chunks: Vec<u64> = (0..staged.len() as u64).collect();
-        self.stage_tree(local, staged, &chunks, len)
-    }
-
-    /// A tree of staged chunks.
-    fn stage_tree<'c>(
-        &'c self,
-        local: &'c Local,
-        staged: Vec<Staged<'c>>,
-        chunks: &[u64],
-        len: u64,
-    ) -> Result<Whole<'c>> {
-        let words = staged.iter().map(|staged| staged.word);
-        let changes: Vec<(u64, Word)> = chunks.iter().copied().zip(words).collect();
-        let rebuilt = self
-            .with_room(local, || {
-                let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
-                rebuild(&memory, None, &changes, len, self.chunk_shift()).map_err(|NoMemory(bytes)| bytes)
-            })
-            .map_err(|bytes| self.memory_limit("", bytes))?;
-        Ok(Whole { staged, rebuilt: Some(rebuilt), chunks: changes, len })
-    }
-
-    fn chunk_shift(&self) -> u32 {
-        self.config.chunk_bytes.trailing_zeros()
-    }
-
-    /// Replaces, or creates, the file `path` with `data`.
-    pub(crate) fn write(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> Result<()> {
-        let priority = match self.priority_of(local, At::Path(path)) {
-            Ok(_) if naming.create_new => {
-                return Err(Error::AlreadyExists { path: canonical_name(path) });
-            }
-            Err(Error::IsADirectory { .. }) if naming.create_new => {
-                return Err(Error::AlreadyExists { path: canonical_name(path) });
-            }
-            Ok(own) => naming.priority.unwrap_or(own),
-            Err(Error::NotFound { .. }) => naming.priority.unwrap_or_default(),
-            Err(error) => return Err(error),
-        };
-        let whole =
-            self.stage_whole(local, priority, data).map_err(|error| error.about(&canonical_name(path)))?;
-        self.put_staged(local, path, whole, naming, priority)
-    }
-
-    /// Copies one version of a file to another name, chunk by chunk; its length.
-    pub(crate) fn copy(&self, local: &Local, from: &str, to: &str) -> Result<u64> {
-        let version = self.version(local, At::Path(from), 0..u64::MAX)?;
-        let (len, single) = (version.len, version.is_single());
-        let priority = match self.priority_of(local, At::Path(to)) {
-            Err(Error::NotFound { .. }) => Priority::NORMAL,
-            other => other?,
-        };
-        let (mut chunks, mut staged, mut share) = (Vec::new(), Vec::new(), StagingShare::new(self));
-        for (chunk, word, held) in version.into_parts() {
-            let bytes = self.load(local, At::Path(from), (!single).then_some(chunk), word, held, priority)?;
-            let copy = self.stage_chunk(local, priority, &bytes, &mut share);
-            chunks.push(chunk);
-            staged.push(copy.map_err(|error| error.about(&canonical_name(to)))?);
-        }
-        let whole = if single {
-            let staged = match staged.pop() {
-                Some(staged) => staged,
-                None => self.stage(local, priority, 0, 0, |_| Ok(()))?,
-            };
-            Whole::single(staged, len)
-        } else {
-            self.stage_tree(local, staged, &chunks, len).map_err(|error| error.about(&canonical_name(to)))?
-        };
-        self.put_staged(local, to, whole, Naming::default(), priority)?;
-        Ok(len)
-    }
-
-    fn put_staged(
-        &self,
-        local: &Local,
-        path: &str,
-        mut whole: Whole<'_>,
-        naming: Naming,
-        priority: Priority,
-    ) -> Result<()> {
-        let written = self.put(local, path, &whole, naming, priority);
-        if written.is_ok() {
-            whole.staged.into_iter().for_each(Staged::publish);
-        } else if let Some(rebuilt) = &mut whole.rebuilt {
-            // SAFETY: not published; its chunks are given up with `staged`.
-            unsafe { rebuilt.discard(&self.ground.arena) };
-        }
-        written
-    }
-
-    /// Makes `whole` the content of the file `path`, by an exchange or by creating it.
-    fn put(
-        &self,
-        local: &Local,
-        path: &str,
-        whole: &Whole<'_>,
-        naming: Naming,
-        priority: Priority,
-    ) -> Result<()> {
-        let mut preparation = None;
-        loop {
-            self.check_open()?;
-            let guard = local.pin();
-            match self.resolve(At::Path(path), &guard) {
-                Ok(_) if naming.create_new => {
-                    return Err(Error::AlreadyExists { path: canonical_name(path) });
-                }
-                Ok(spot) => {
-                    let Some(preparation) = &mut preparation else {
-                        drop(guard);
-                        let revision = Revision {
-                            reset: true,
-                            priority: naming.priority,
-                            chunks: &whole.chunks,
-                            appends: false,
-                        };
-                        preparation = Some(self.prepare(local, revision)?);
-                        continue;
-                    };
-                    let change = (spot.word(self, &guard), whole.word());
-                    if self.replace(local, &guard, &spot, change, whole.len, preparation) {
-                        if let Some(priority) = naming.priority
-                            && self.log.is_none()
-                        {
-                            heat::set_priority(self, spot.node, priority);
-                        }
-                        return Ok(());
-                    }
-                }
-                Err(Error::NotFound { .. }) => {
-                    drop(guard);
-                    let content = (whole.word(), whole.len, &whole.chunks[..]);
-                    if self.create(local, path, content, priority, false)?.is_some() {
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Exchanges a file's content, `old`, for one of `len` bytes; false if another exchange, or a change of its name, came
-    /// first.
-    fn replace(
-        &self,
-        local: &Local,
-        guard: &Guard,
-        spot: &Spot<'_>,
-        (old, word): (Word, Word),
-        len: u64,
-        preparation: &mut Preparation<'_>,
-    ) -> bool {
-        if old.content() == Content::Gone || !spot.settled(self, guard) {
-            return false;
-        }
-        let locked = self.locked_bytes(spot.node, old, guard);
-        if !self.swing(guard, spot, (old, word), len, preparation) {
-            return false;
-        }
-        self.locked.fetch_sub(locked, Relaxed);
-        self.request(local, spot.id, spot.node, guard);
-        // SAFETY: unlinked by the exchange, under the guard.
-        unsafe { self.ground.retire(local, guard, old) };
-        true
-    }
-
-    /// Creates a file with this content, and its parents; `None` if there is one by now. With `hold`, a reference to it is
-    /// the caller's.
-    pub(crate) fn create(
-        &self,
-        local: &Local,
-        path: &str,
-        (word, len, chunks): (Word, u64, &[(u64, Word)]),
-        priority: Priority,
-        hold: bool,
-    ) -> Result<Option<NodeId>> {
-        let canonical = self.canonical(path)?;
-        if canonical.names_directory() {
-            return Err(Error::IsADirectory { path: canonical.text().to_owned() });
-        }
-        let note = if self.log.is_some() { log::note(priority, len, chunks) } else { Vec::new() };
-        let made = self.with_room(local, || {
-            let guard = local.pin();
-            let init = NodeInit { note: &note, ..self.init(word, priority) };
-            match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
-                Ok(Created::New(bound)) => {
-                    self.note_unflushed(self.block_bytes(chunks));
-                    // A file that is removed again before it is held is as if it had come and gone before.
-                    if hold && !self.index.acquire(&bound) {
-                        return Ok(Ok(None));
-                    }
-                    self.request(local, bound.id, bound.node, &guard);
-                    Ok(Ok(Some(bound.id)))
-                }
-                Ok(Created::Exists(_)) => Ok(Ok(None)),
-                Err(IndexError::Memory(bytes)) => Err(bytes),
-                Err(error) => Ok(Err(self.index_error(error))),
-            }
-        });
-        made.unwrap_or_else(|bytes| Err(self.memory_limit(canonical.text(), bytes)))
-    }
-
     /// Appends to a file, or creates it.
     pub(crate) fn append(&self, local: &Local, path: &str, data: &[u8]) -> Result<()> {
         loop {
@@ -624,7 +250,7 @@ impl Core {
         // Relaxed: the claim is exclusive by being an exchange; the bytes are published by the word.
         header.tail.compare_exchange(len as u32, new_len as u32, Relaxed, Relaxed).ok()?;
         // SAFETY: in bounds (checked by `slack_mut`); nobody reads beyond the published length, and nobody else writes there:
-        // this thread claimed it (invariant 3). The caller is pinned since it loaded the block.
+        // this thread claimed it (invariant 2). The caller is pinned since it loaded the block.
         unsafe {
             let slack = arena.slack_mut(block, len, data.len());
             #[cfg(memfs_loom)]
@@ -668,42 +294,6 @@ impl Core {
         }
         staged.publish();
         Ok(true)
-    }
-
-    /// How much to allocate for a content that is being appended to: half as much again, so that appending `n` bytes in small
-    /// pieces copies O(n).
-    fn roomy(&self, len: usize, appends: bool) -> usize {
-        if appends { (len + len / 2).min(self.config.chunk_bytes) } else { 0 }
-    }
-
-    /// Fills `to` with the held bytes, zeros, and `data` at `offset`.
-    fn compose(&self, local: &Local, held: &Held, offset: usize, data: &[u8], to: &mut [u8]) -> Result<()> {
-        let old = match held {
-            Held::Nothing => 0,
-            Held::Block(block) => {
-                let bytes = block.bytes();
-                let n = bytes.len().min(to.len());
-                to[..n].copy_from_slice(&bytes[..n]);
-                n
-            }
-            Held::Extent(hold) => {
-                let len = hold.len();
-                if len <= to.len() {
-                    self.ground.read_extent(hold, &mut to[..len])?;
-                    len
-                } else {
-                    let mut scratch = self.scratch(local, len)?;
-                    self.ground.read_extent(hold, scratch.bytes_mut())?;
-                    to.copy_from_slice(&scratch[..to.len()]);
-                    to.len()
-                }
-            }
-        };
-        to[old..].fill(0);
-        if !data.is_empty() {
-            to[offset..offset + data.len()].copy_from_slice(data);
-        }
-        Ok(())
     }
 
     /// A change of a file in chunks, or one that makes it so. False: something came between, try again.
@@ -874,12 +464,6 @@ impl Core {
         let unchanged =
             touched.iter().all(|part| part.whole || self.chunk_word(now, part.chunk, guard) == part.old);
         (same_place && unchanged).then_some(plan.new_len)
-    }
-
-    /// A file's own priority.
-    pub(crate) fn priority_of(&self, local: &Local, at: At<'_>) -> Result<Priority> {
-        let guard = local.pin();
-        Ok(heat::priority(self.resolve(at, &guard)?.node))
     }
 }
 

@@ -7,33 +7,36 @@
 //!    is on disk is a prefix of the order.
 //! 3. An extent is killed only when the change that freed it is durable: it was put into limbo after that change had its
 //!    place, and limbo is emptied before the batch is cut.
-//! 4. Of several contents of a file in one batch only the last is written: a batch is applied whole or not at all.
-//! 5. After a failure everything stays as it was, to be tried again: records, what they hold, limbo.
+//! 4. Bytes are read from RAM only while limbo knows that a flush has begun. Whoever has to read them again begins anew, takes
+//!    what came into the order meanwhile, and does not need what that has replaced.
+//! 5. After a failure everything stays as it was, to be tried again: records, limbo.
 
 use super::{
     core::Core,
-    limbo::Freed,
+    encode::Digest,
+    limbo::{Freed, Limbo},
     local::Local,
-    log::{ContentChange, read_note},
-    word::{Content, Word},
+    log::ContentChange,
+    word::Word,
 };
 use crate::{
     config::Durability,
     epoch::Guard,
     error::{Error, Result},
-    index::{Kind, NameChange, NodeId},
-    journal::{self, Batch, CheckpointJob, Entry, Journal},
+    index::NodeId,
+    journal::{Batch, CheckpointJob, Journal},
     order::{Consumer, Order, Record, Taken},
     segment::ExtentRef,
     sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::*},
 };
-use std::{
-    collections::{HashMap, HashSet},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-/// Operations that wait at most before the flusher is woken.
-const MOST_WAITING: u64 = 64 << 10;
+/// About what a change takes in RAM while it waits.
+const RECORD_BYTES: u64 = 128;
+/// How often at most a flush lets others run before it begins.
+const MOST_YIELDS: u64 = 64;
+/// Records that are let go under one guard.
+const LET_GO_AT_ONCE: usize = 256;
 /// Times that bytes are written anew after a segment could not be synced.
 const REWRITES: usize = 3;
 
@@ -43,9 +46,15 @@ pub(crate) struct Log {
     durability: Durability,
     /// All changes up to this place are durable.
     durable: AtomicU64,
-    /// Beyond this the flusher is woken.
+    /// Beyond these bytes the flusher is woken, and beyond these operations, a power of two.
     most_unflushed: i64,
+    most_waiting: u64,
     flusher: Mutex<Flusher>,
+    /// Whether one of those who wait for their change to be durable flushes for all of them.
+    leading: Mutex<bool>,
+    led: Condvar,
+    /// Changes in the last batch.
+    group: AtomicU64,
     /// Whether the flusher's thread has something to do before its time.
     nudged: AtomicBool,
     sleeping: Mutex<()>,
@@ -55,14 +64,22 @@ pub(crate) struct Log {
     flushed_at: AtomicU64,
 }
 
+/// One thread's lead of all who wait, until it is dropped.
+struct Lead<'l>(&'l Log);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        *self.0.lead() = false;
+        self.0.led.notify_all();
+    }
+}
+
 /// Who writes.
 struct Flusher {
     consumer: Option<Consumer>,
     journal: Option<Journal>,
     /// Taken from the order and not durable yet.
     taken: Vec<Taken>,
-    /// Whether limbo keeps blocks for this.
-    begun: bool,
     /// Freed by changes that are in the order.
     dead: Vec<Freed>,
     batch: Batch,
@@ -82,7 +99,6 @@ impl Log {
             consumer: Some(consumer),
             journal: Some(journal),
             taken: Vec::new(),
-            begun: false,
             dead: Vec::new(),
             batch,
             charged: 0,
@@ -92,7 +108,11 @@ impl Log {
             durability,
             durable: AtomicU64::new(0),
             most_unflushed: (limit_bytes / 8) as i64,
+            most_waiting: (limit_bytes / 16 / RECORD_BYTES).next_power_of_two().clamp(1 << 10, 1 << 20),
             flusher: Mutex::new(flusher),
+            leading: Mutex::new(false),
+            led: Condvar::new(),
+            group: AtomicU64::new(0),
             nudged: AtomicBool::new(false),
             sleeping: Mutex::new(()),
             wake: Condvar::new(),
@@ -114,7 +134,7 @@ impl Log {
 
     /// Now and then, as places are taken, looks to it that not too many wait.
     pub(crate) fn appended(&self, place: u64) {
-        if place.is_multiple_of(MOST_WAITING) {
+        if place & (self.most_waiting - 1) == 0 {
             self.nudge();
         }
     }
@@ -141,6 +161,22 @@ impl Log {
         self.order.last_place(guard).saturating_sub(self.durable.load(Relaxed))
     }
 
+    fn lead(&self) -> MutexGuard<'_, bool> {
+        self.leading.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Lets as many join the next batch as were in the last one, if they are about to: who has just been told that his change
+    /// is durable most likely has another.
+    fn gather(&self, local: &Local) {
+        let expected = self.group.load(Relaxed).min(MOST_YIELDS);
+        for _ in 0..expected {
+            if self.waiting(&local.pin()) >= expected {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     fn millis(&self) -> u64 {
         self.opened.elapsed().as_millis() as u64
     }
@@ -156,38 +192,28 @@ impl Drop for Log {
     }
 }
 
-/// What later records of a batch make of a file's earlier ones.
-#[derive(Default)]
-struct Later {
-    /// All that came before is of no account.
-    all: bool,
-    first: bool,
-    others: HashSet<u64>,
-}
-
-impl Later {
-    fn needs(&self, chunk: u64) -> bool {
-        let changed = if chunk == 0 { self.first } else { self.others.contains(&chunk) };
-        !self.all && !changed
-    }
-
-    fn changes(&mut self, chunk: u64) {
-        if chunk == 0 {
-            self.first = true;
-        } else {
-            self.others.insert(chunk);
-        }
-    }
-}
-
 impl Core {
     /// Makes durable all that was acknowledged before.
     pub(crate) fn sync(&self, local: &Local) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let target = log.order.last_place(&local.pin());
+        let mut leading = log.lead();
+        // Acquire: pairs with the Release in `commit`.
         while log.durable.load(Acquire) < target {
-            self.flush(local)?;
+            if *leading {
+                leading = log.led.wait(leading).unwrap_or_else(|poisoned| poisoned.into_inner());
+                continue;
+            }
+            *leading = true;
+            drop(leading);
+            let lead = Lead(log);
+            log.gather(local);
+            let flushed = self.flush(local);
+            drop(lead);
+            flushed?;
+            leading = log.lead();
         }
+        drop(leading);
         if log.durability == Durability::Sync { Ok(()) } else { log.lock().settle() }
     }
 
@@ -196,7 +222,7 @@ impl Core {
     pub(crate) fn acknowledge(&self, local: &Local) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         if self.is_closed() {
-            // Acquire: pairs with the Release in `flush_taken`.
+            // Acquire: pairs with the Release in `commit`.
             let durable = log.durable.load(Acquire);
             return if durable < log.order.last_place(&local.pin()) { Err(Error::Closed) } else { Ok(()) };
         }
@@ -236,21 +262,9 @@ impl Core {
     fn flush_all(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
         let Some(limbo) = &self.ground.limbo else { return Ok(()) };
         // Limbo first: what is in it was freed by changes that are in the order now (invariant 3).
-        limbo.take(&mut flusher.dead);
+        limbo.take_dead(&mut flusher.dead);
         // Once closed nothing is written any more: who waits for what the last flush could not write is told so.
-        let Flusher { consumer: Some(consumer), journal: Some(_), taken, begun, .. } = flusher else {
-            return Err(Error::Closed);
-        };
-        if !*begun {
-            limbo.begin();
-            *begun = true;
-        }
-        log.order.take(consumer, taken, &local.pin());
-        if !flusher.taken.is_empty() {
-            self.flush_taken(log, flusher, local)?;
-        }
-        limbo.end();
-        flusher.begun = false;
+        self.write_batch(log, flusher, local)?;
         let guard = local.pin();
         for freed in flusher.dead.drain(..) {
             // SAFETY: unlinked, put into limbo once, and what freed it is durable.
@@ -272,56 +286,80 @@ impl Core {
 
     /// Whether so much of RAM is not on disk yet that the flusher should not wait for its time.
     fn is_pressed(&self, log: &Log, guard: &Guard) -> bool {
-        // Relaxed: a figure.
-        self.ground.limbo.as_ref().is_some_and(|limbo| limbo.unflushed.load(Relaxed) > log.most_unflushed)
-            || log.waiting(guard) > MOST_WAITING
+        self.ground.limbo.as_ref().is_some_and(|limbo| limbo.unflushed() > log.most_unflushed)
+            || log.waiting(guard) > log.most_waiting
     }
 
     /// Takes note of blocks that were published and are not on disk.
     pub(crate) fn note_unflushed(&self, bytes: i64) {
         let (Some(log), Some(limbo)) = (&self.log, &self.ground.limbo) else { return };
-        // Relaxed: a figure.
-        let before = limbo.unflushed.fetch_add(bytes, Relaxed);
+        let before = limbo.note_unflushed(bytes);
         if before <= log.most_unflushed && before + bytes > log.most_unflushed {
             log.nudge();
         }
     }
 
-    /// All that was taken, in one frame: what was replaced within it may be gone (invariant 4).
-    fn flush_taken(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
+    /// Writes what is in the order as one frame, and lets the records go.
+    fn write_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
+        let mut extents = Vec::new();
+        for _ in 0..REWRITES {
+            let digest = self.encode_batch(log, flusher, &mut extents, local)?;
+            if flusher.taken.is_empty() {
+                return Ok(());
+            }
+            // What could not be synced is not trusted, and written elsewhere the next time round.
+            let _ = self.ground.segments.sync();
+            if extents.iter().all(|extent| self.ground.segments.is_trusted(*extent)) {
+                return self.commit(log, flusher, &digest, local);
+            }
+        }
+        Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()))
+    }
+
+    /// Takes what is in the order, and encodes all that is taken; the bytes go into segments (invariant 4).
+    fn encode_batch(
+        &self,
+        log: &Log,
+        flusher: &mut Flusher,
+        extents: &mut Vec<ExtentRef>,
+        local: &Local,
+    ) -> Result<Digest> {
+        let (Flusher { consumer: Some(consumer), journal: Some(journal), taken, batch, .. }, Some(limbo)) =
+            (flusher, &self.ground.limbo)
+        else {
+            return Err(Error::Closed);
+        };
+        let reading = limbo.begin();
+        log.order.take(consumer, taken, || local.pin());
+        let digest = Digest::of(taken);
+        batch.restart(journal.next_seq());
+        extents.clear();
+        let encoded = self.encode(taken, &digest, local, batch, extents);
+        drop(reading);
+        self.free_replaced(limbo, local);
+        encoded.map(|()| digest)
+    }
+
+    /// Frees blocks that a flush might have wanted to read; it has.
+    fn free_replaced(&self, limbo: &Limbo, local: &Local) {
+        let guard = local.pin();
+        // SAFETY: unlinked, put into limbo once; no flush needs what was replaced before it begins (`limbo`, invariant 2).
+        limbo.take_replaced(|block| unsafe { self.ground.release_after_grace(&guard, block) });
+    }
+
+    /// Makes the batch durable, whose bytes are.
+    fn commit(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) -> Result<()> {
         let Flusher { journal: Some(journal), taken, batch, charged, .. } = flusher else {
             return Err(Error::Closed);
         };
-        let slice = &taken[..];
-        let needed = needed_chunks(slice);
-        let mut trusted = false;
-        for _ in 0..REWRITES {
-            batch.restart(journal.next_seq());
-            let mut extents = Vec::new();
-            self.encode(slice, &needed, local, batch, &mut extents)?;
-            let synced = self.ground.segments.sync();
-            trusted = extents.iter().all(|extent| self.ground.segments.is_trusted(*extent));
-            if trusted {
-                break;
-            }
-            // What could not be synced is written elsewhere, once more.
-            self.forget_untrusted(slice);
-            if extents.is_empty() {
-                synced?;
-            }
-        }
-        if !trusted {
-            return Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()));
-        }
         self.charge_journal(journal.bytes() + batch.len_bytes() as u64, charged)?;
         journal.append(batch)?;
         self.charge_journal(journal.bytes(), charged)?;
-        let last = slice.last().map_or(0, |taken| taken.record().place());
+        let last = taken.last().map_or(0, |taken| taken.record().place());
+        log.group.store(taken.len() as u64, Relaxed);
         // Release: pairs with the Acquire of who waits for a place.
         log.durable.store(last, Release);
-        for taken in taken.drain(..) {
-            self.let_go(log, taken, local);
-        }
+        self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);
         Ok(())
     }
 
@@ -336,14 +374,22 @@ impl Core {
         Ok(())
     }
 
-    /// A record is durable: it is taken out of its content word if it is still there.
-    fn let_go(&self, log: &Log, taken: Taken, local: &Local) {
-        let guard = local.pin();
-        let record = taken.record();
-        if let Some(ContentChange::Content { id, .. }) = ContentChange::of(record) {
-            self.take_out(id, record, &guard);
+    /// Records are durable, or never will be: each is taken out of its content word, unless it is known to have left it.
+    fn let_go(&self, log: &Log, taken: Vec<Taken>, has_left: impl Fn(usize) -> bool, local: &Local) {
+        let mut taken = taken.into_iter().enumerate();
+        while taken.len() > 0 {
+            let guard = local.pin();
+            let some = taken.by_ref().take(LET_GO_AT_ONCE).map(|(number, taken)| {
+                if !has_left(number)
+                    && let Some(ContentChange::Content { id, .. }) = ContentChange::of(taken.record())
+                {
+                    self.take_out(id, taken.record(), &guard);
+                }
+                taken
+            });
+            log.order.release(some, &guard);
+            guard.flush();
         }
-        log.order.release(taken, &guard);
     }
 
     /// Completes a record that its maker has left in the content word.
@@ -351,165 +397,6 @@ impl Core {
         let node = self.index.held(id);
         if Word::from_bits(node.content.load(Acquire)).value() == Word::pending(record) {
             self.complete(node, record, guard);
-        }
-    }
-
-    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there.
-    fn encode(
-        &self,
-        slice: &[Taken],
-        needed: &[bool],
-        local: &Local,
-        batch: &mut Batch,
-        extents: &mut Vec<ExtentRef>,
-    ) -> Result<()> {
-        let mut needed = needed.iter().copied();
-        let mut chunks_on_disk = Vec::new();
-        for taken in slice {
-            let mut place = |id: NodeId, chunks: &mut dyn Iterator<Item = (u64, Word)>| {
-                chunks_on_disk.clear();
-                for (chunk, word) in chunks {
-                    if needed.next().expect("one for each chunk")
-                        && let Some(extent) = self.place(id, chunk, word, local)?
-                    {
-                        extents.push(extent);
-                        chunks_on_disk.push((chunk, extent.bits()));
-                    }
-                }
-                Ok::<_, Error>(())
-            };
-            match ContentChange::of(taken.record()) {
-                Some(ContentChange::Content {
-                    id, modified, len, reset, same, priority, mut chunks, ..
-                }) => {
-                    place(id, &mut chunks)?;
-                    let id = id.get();
-                    if !same {
-                        let chunks = &chunks_on_disk;
-                        batch.push(&Entry::Content { id, modified_ns: modified, len, reset, chunks });
-                    }
-                    if let Some(priority) = priority {
-                        batch.push(&Entry::Priority { id, priority: priority.get() });
-                    }
-                }
-                Some(ContentChange::Move { id, chunk, from, to }) => {
-                    extents.extend(ExtentRef::try_from_bits(to));
-                    batch.push(&Entry::Move { id: id.get(), chunk, from, to });
-                }
-                None => {
-                    let change =
-                        NameChange::of(taken.record()).expect("a record of the index or of the tier");
-                    if let NameChange::Make { note, .. } = &change
-                        && let Some((_, _, chunks)) = read_note(note)
-                    {
-                        let NameChange::Make { nodes, .. } =
-                            NameChange::of(taken.record()).expect("as above")
-                        else {
-                            unreachable!("the same record")
-                        };
-                        let id = nodes.last().expect("a creation makes a node").0;
-                        place(id, &mut chunks.into_iter())?;
-                    }
-                    push_names(batch, change, &chunks_on_disk);
-                }
-            }
-            batch.end_operation();
-        }
-        Ok(())
-    }
-
-    /// The extent that has a chunk's bytes: the one it has, or one that they are written to now.
-    fn place(&self, id: NodeId, chunk: u64, word: Word, local: &Local) -> Result<Option<ExtentRef>> {
-        let block = match word.content() {
-            Content::Disk(extent) => return Ok(Some(extent)),
-            Content::Ram(block) => block,
-            _ => return Ok(None),
-        };
-        let len = self.ground.arena.len(block);
-        if let Some(extent) = self.ground.extent_of(block)
-            && self.ground.segments.len(extent) == len
-            && self.ground.segments.is_trusted(extent)
-        {
-            return Ok(Some(extent));
-        }
-        // SAFETY: the block is in its content word, or in limbo until the end of the flush (`log`, invariant 2); bytes below a
-        // published length never change.
-        let bytes = unsafe { self.ground.arena.bytes(block) };
-        let extent = self.append_for_flush(local, bytes)?;
-        let guard = local.pin();
-        let is_current = || {
-            let node = self.index.held(id);
-            let content = self.word_of(node, &guard);
-            let now = match content.content() {
-                Content::Tree(_) => {
-                    self.chunk_slot(&node.content, chunk, &guard).map(|slot| slot.load(Acquire))
-                }
-                _ if chunk == 0 => Some(content.bits()),
-                _ => None,
-            };
-            now.is_some_and(|now| Word::from_bits(now).value() == word.value())
-        };
-        let header = self.ground.arena.header(block);
-        // The block gets it as its copy on disk, if it is still the content; else the extent ends when what replaced the
-        // content is durable, which has its place in the order already: `is_current` has seen to that.
-        let mut lent =
-            is_current() && header.extent.compare_exchange(0, extent.bits(), AcqRel, Relaxed).is_ok();
-        if lent {
-            // Whoever replaces the content exchanges the word first and takes the extent then. If that came before our
-            // exchange, we see the word it left (AcqRel on both); if it came after, it has taken ours.
-            lent = is_current() || self.ground.take_extent(block) != Some(extent);
-            if lent && let Some(limbo) = &self.ground.limbo {
-                // Relaxed: a figure. Whoever replaces the block from now on finds it on disk.
-                limbo.unflushed.fetch_sub(self.ground.arena.capacity(block) as i64, Relaxed);
-            }
-        }
-        if !lent && let Some(limbo) = &self.ground.limbo {
-            limbo.push_extent(extent);
-        }
-        Ok(Some(extent))
-    }
-
-    fn append_for_flush(&self, local: &Local, bytes: &[u8]) -> Result<ExtentRef> {
-        match self.ground.append(bytes) {
-            Err(full @ Error::StorageFull { .. }) => {
-                self.collect(local);
-                if let Ok(extent) = self.ground.append(bytes) {
-                    return Ok(extent);
-                }
-                let Some(sparse) = self.ground.segments.sparse() else { return Err(full) };
-                self.compact(local, &sparse)?;
-                self.ground.append(bytes)
-            }
-            other => other,
-        }
-    }
-
-    /// Takes copies on disk that could not be synced from the blocks that have them.
-    fn forget_untrusted(&self, slice: &[Taken]) {
-        let forget = |word: Word| {
-            if let Content::Ram(block) = word.content()
-                && let Some(extent) = self.ground.extent_of(block)
-                && !self.ground.segments.is_trusted(extent)
-                && self
-                    .ground
-                    .arena
-                    .header(block)
-                    .extent
-                    .compare_exchange(extent.bits(), 0, AcqRel, Relaxed)
-                    .is_ok()
-                && let Some(limbo) = &self.ground.limbo
-            {
-                limbo.push_extent(extent);
-            }
-        };
-        for taken in slice {
-            if let Some(ContentChange::Content { chunks, .. }) = ContentChange::of(taken.record()) {
-                chunks.for_each(|(_, word)| forget(word));
-            } else if let Some(NameChange::Make { note, .. }) = NameChange::of(taken.record())
-                && let Some((_, _, chunks)) = read_note(&note)
-            {
-                chunks.into_iter().for_each(|(_, word)| forget(word));
-            }
         }
     }
 
@@ -577,11 +464,10 @@ impl Core {
             (flushed, _) => flushed,
         };
         // What could not be written is lost; its memory is not.
-        for taken in std::mem::take(&mut flusher.taken) {
-            self.let_go(log, taken, local);
-        }
+        self.let_go(log, std::mem::take(&mut flusher.taken), |_| false, local);
         if let Some(limbo) = &self.ground.limbo {
-            limbo.take(&mut flusher.dead);
+            limbo.take_dead(&mut flusher.dead);
+            self.free_replaced(limbo, local);
         }
         let guard = local.pin();
         for freed in flusher.dead.drain(..).filter(|freed| matches!(freed, Freed::Block(_))) {
@@ -595,76 +481,5 @@ impl Core {
 impl Flusher {
     fn settle(&mut self) -> Result<()> {
         self.journal.as_mut().map_or(Ok(()), Journal::settle)
-    }
-}
-
-/// For each chunk named in the records, in order: whether its bytes are to be on disk when the batch is (invariant 4).
-fn needed_chunks(slice: &[Taken]) -> Vec<bool> {
-    let mut later: HashMap<NodeId, Later, ahash::RandomState> = HashMap::default();
-    // From the last to the first.
-    let mut needed = Vec::new();
-    for taken in slice.iter().rev() {
-        match ContentChange::of(taken.record()) {
-            Some(ContentChange::Content { id, reset, same, chunks, .. }) => {
-                let chunks: Vec<(u64, Word)> = chunks.collect();
-                let later = later.entry(id).or_default();
-                for (chunk, _) in chunks.iter().rev() {
-                    needed.push(later.needs(*chunk));
-                }
-                if !same {
-                    chunks.iter().for_each(|(chunk, _)| later.changes(*chunk));
-                    later.all |= reset;
-                }
-            }
-            Some(ContentChange::Move { .. }) => {}
-            None => match NameChange::of(taken.record()) {
-                Some(NameChange::Make { note, nodes, .. }) => {
-                    let id = nodes.last().map_or(NodeId::NONE, |(id, _)| id);
-                    let later = later.remove(&id).unwrap_or_default();
-                    if let Some((_, _, chunks)) = read_note(&note) {
-                        needed.extend(chunks.iter().rev().map(|(chunk, _)| later.needs(*chunk)));
-                    }
-                }
-                Some(NameChange::Rename { replaced: Some(id), .. } | NameChange::Remove { id }) => {
-                    later.insert(id, Later { all: true, ..Later::default() });
-                }
-                _ => {}
-            },
-        }
-    }
-    needed.reverse();
-    needed
-}
-
-fn push_names(batch: &mut Batch, change: NameChange<'_>, chunks: &[(u64, u64)]) {
-    match change {
-        NameChange::Make { parent, kind, created, modified, note, nodes } => {
-            let content = read_note(&note);
-            let mut parent = parent.get();
-            let nodes: Vec<_> = nodes.collect();
-            for (number, (id, name)) in nodes.iter().enumerate() {
-                let last = number + 1 == nodes.len();
-                let is_file = last && kind == Kind::File;
-                let priority =
-                    content.as_ref().filter(|_| is_file).map_or(5, |(priority, ..)| priority.get());
-                let kind = if is_file { journal::Kind::File } else { journal::Kind::Directory };
-                let id = id.get();
-                let (created_ns, modified_ns) = (created, modified);
-                batch.push(&Entry::Make { id, parent, kind, name, created_ns, modified_ns, priority });
-                if let (true, Some((_, len, _))) = (is_file, &content)
-                    && *len > 0
-                {
-                    batch.push(&Entry::Content { id, modified_ns, len: *len, reset: true, chunks });
-                }
-                parent = id;
-            }
-        }
-        NameChange::Rename { id, parent, name, replaced } => batch.push(&Entry::Rename {
-            id: id.get(),
-            parent: parent.get(),
-            name,
-            replaced: replaced.map(NodeId::get),
-        }),
-        NameChange::Remove { id } => batch.push(&Entry::Remove { id: id.get() }),
     }
 }

@@ -78,16 +78,32 @@ impl Ground {
     /// # Safety
     /// The caller unlinked `word`, under `guard`; it is retired once.
     pub(crate) unsafe fn retire(&self, local: &Local, guard: &Guard, word: Word) {
+        // SAFETY: the caller.
+        unsafe { self.retire_as(local, guard, word, false) };
+    }
+
+    /// The same for a content that goes with its file: no change of it says so.
+    ///
+    /// # Safety
+    /// As in `retire`.
+    pub(crate) unsafe fn retire_last(&self, local: &Local, guard: &Guard, word: Word) {
+        // SAFETY: the caller.
+        unsafe { self.retire_as(local, guard, word, true) };
+    }
+
+    /// # Safety
+    /// As in `retire`.
+    unsafe fn retire_as(&self, local: &Local, guard: &Guard, word: Word, goes: bool) {
         match word.content() {
             Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
-                let bytes = self.arena.capacity(block) as i64;
-                if let Some(limbo) = &self.limbo
-                    && limbo.keeps(block, bytes, extent.is_some())
-                {
-                    local.counters.resident.add(-1);
-                    return;
+                if let (Some(limbo), None) = (&self.limbo, extent) {
+                    if limbo.keeps(block, goes) {
+                        local.counters.resident.add(-1);
+                        return;
+                    }
+                    limbo.note_unflushed(-(self.arena.capacity(block) as i64));
                 }
                 // SAFETY: the caller unlinked the word; the extent was just taken.
                 unsafe { self.retire_block(local, guard, block, extent) };
@@ -99,7 +115,7 @@ impl Ground {
                 let (words, pieces) = unsafe { Tree::take_apart(tree) };
                 for word in words {
                     // SAFETY: owned by the tree, which was unlinked; trees do not nest.
-                    unsafe { self.retire(local, guard, word) };
+                    unsafe { self.retire_as(local, guard, word, goes) };
                 }
                 // SAFETY: unreachable to who pins from now on.
                 unsafe { self.retire_pieces(local, guard, pieces) };
@@ -172,6 +188,9 @@ impl Ground {
     /// # Safety
     /// It is unlinked, and released once.
     pub(crate) unsafe fn release_after_grace(&self, guard: &Guard, block: BlockRef) {
+        if let Some(limbo) = &self.limbo {
+            limbo.note_unflushed(-(self.arena.capacity(block) as i64));
+        }
         let this: *const Ground = self;
         // SAFETY: as in `retire_block`.
         unsafe { guard.defer_unchecked(move || _ = (*this).arena.release(block)) };

@@ -82,7 +82,7 @@ pub(crate) fn apply_priority(core: &Core, node: &Node, to: Priority, mark: &Atom
 /// Notes the second. Asking for it is a tenth of a hot read, so a file's first reads do, then those that are counted and
 /// those that come long after the one before.
 pub(crate) fn note_access(node: &Node) {
-    let now = super::core::coarse_seconds();
+    let now = super::core::now_seconds();
     if node.accessed.load(Relaxed) != now {
         node.accessed.store(now, Relaxed);
     }

@@ -1,9 +1,11 @@
 //! Limbo: what left a content word before the change that replaced it was durable.
 //!
 //! # Invariants
-//! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes all of limbo and then a batch
-//!    from the order therefore has, or had before, every change that freed it.
-//! 2. A block that is not on disk is kept here if, and only if, a flush may be about to read it.
+//! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes the dead and then a batch from
+//!    the order therefore has, or had before, every change that freed them.
+//! 2. A block that is not on disk is kept here while a flush may want to read it. One that was replaced: until the flush that
+//!    had begun by then has read; a later one sees the replacement. One that goes with its file: until the next flush is over,
+//!    for nothing replaces it, and a change through a handle may have its place after the removal.
 
 use crate::{
     arena::BlockRef,
@@ -12,22 +14,19 @@ use crate::{
 };
 use std::ptr;
 
-/// What was freed by changes that may not be durable yet: extents, and blocks that a flush under way may want to read. A stack
-/// that is only pushed to, and taken whole.
+/// What was freed by changes that may not be durable yet.
 pub(crate) struct Limbo {
-    head: AtomicPtr<Dead>,
-    /// One while records have been taken from the order and are not durable yet; one more when the store is being closed.
-    flushing: AtomicU32,
+    /// Extents, and blocks that went with their file: for the next flush, until it is over.
+    dead: Stack<Freed>,
+    /// Blocks that were replaced while a flush was reading: until it has read.
+    replaced: Stack<BlockRef>,
+    /// One while a flush reads bytes from RAM; one more when the store is being closed.
+    reading: AtomicU32,
     /// What is given up from now on only leaves RAM: the store is being closed.
     closed: AtomicBool,
-    /// Bytes of blocks in content words that are not on disk yet. A block whose extent is in somebody's hands while it is
-    /// replaced is counted off twice; so the figure may be a little low, even below zero.
-    pub(super) unflushed: AtomicI64,
-}
-
-struct Dead {
-    what: Freed,
-    next: *mut Dead,
+    /// Bytes of blocks, in content words or here, that are not on disk yet. A block whose extent is in somebody's hands while
+    /// it is replaced is counted off twice; so the figure may be a little low, even below zero.
+    unflushed: AtomicI64,
 }
 
 #[derive(Clone, Copy)]
@@ -36,11 +35,22 @@ pub(super) enum Freed {
     Block(BlockRef),
 }
 
+/// A flush that reads from RAM.
+pub(super) struct Reading<'l>(&'l Limbo);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        // Release: the reading comes first.
+        self.0.reading.fetch_sub(1, Release);
+    }
+}
+
 impl Limbo {
     pub(crate) fn new() -> Self {
         Self {
-            head: AtomicPtr::new(ptr::null_mut()),
-            flushing: AtomicU32::new(0),
+            dead: Stack::new(),
+            replaced: Stack::new(),
+            reading: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             unflushed: AtomicI64::new(0),
         }
@@ -48,73 +58,106 @@ impl Limbo {
 
     /// From now on nothing is freed on disk by what becomes of contents in RAM, and the last flush may want all of it.
     pub(crate) fn close(&self) {
-        self.begin();
-        // Release: pairs with the Acquire in `push`.
+        std::mem::forget(self.begin());
+        // Release: pairs with the Acquire in `push_extent`.
         self.closed.store(true, Release);
     }
 
-    /// Takes an extent whose end has its place in the order. Lock-free; nothing is ever popped, so there is no ABA.
+    /// Takes an extent whose end has its place in the order.
     pub(crate) fn push_extent(&self, extent: ExtentRef) {
         if !self.closed.load(Acquire) {
-            self.push(Freed::Extent(extent));
+            self.dead.push(Freed::Extent(extent));
         }
     }
 
-    /// Takes a block that left its content word, if a flush may want to read it: one that is not on disk yet.
+    /// Takes a block that left its content word and is not on disk, if a flush may want to read it (invariant 2); `goes` with
+    /// its file, or was replaced.
     ///
     /// What replaced it has its place in the order. SeqCst here and in `begin`: if this does not see that a flush has begun,
     /// that flush sees the replacement, and does not need the block.
-    pub(crate) fn keeps(&self, block: BlockRef, bytes: i64, is_on_disk: bool) -> bool {
-        if is_on_disk {
-            return false;
+    pub(crate) fn keeps(&self, block: BlockRef, goes: bool) -> bool {
+        if goes {
+            self.dead.push(Freed::Block(block));
+            return true;
         }
-        self.unflushed.fetch_sub(bytes, Relaxed);
         fence(SeqCst);
-        let keeps = self.flushing.load(SeqCst) > 0;
+        let keeps = self.reading.load(SeqCst) > 0;
         if keeps {
-            self.push(Freed::Block(block));
+            self.replaced.push(block);
         }
         keeps
     }
 
-    /// Records are about to be taken from the order.
-    pub(super) fn begin(&self) {
-        self.flushing.fetch_add(1, SeqCst);
+    /// Records are about to be taken from the order, and the bytes they name to be read until the answer is dropped.
+    pub(super) fn begin(&self) -> Reading<'_> {
+        self.reading.fetch_add(1, SeqCst);
         fence(SeqCst);
+        Reading(self)
     }
 
-    /// All that was taken is durable.
-    pub(super) fn end(&self) {
-        self.flushing.fetch_sub(1, Release);
+    /// The dead; before the records are taken that are to be durable when they are freed.
+    pub(super) fn take_dead(&self, into: &mut Vec<Freed>) {
+        self.dead.take(|freed| into.push(freed));
     }
 
-    fn push(&self, what: Freed) {
-        let dead = Box::into_raw(Box::new(Dead { what, next: self.head.load(Relaxed) }));
+    /// Blocks that were replaced while a flush read; for when it has.
+    pub(super) fn take_replaced(&self, each: impl FnMut(BlockRef)) {
+        self.replaced.take(each);
+    }
+
+    /// Counts bytes in content words that are not on disk yet, or no more; what it was before.
+    pub(super) fn note_unflushed(&self, bytes: i64) -> i64 {
+        // Relaxed: a figure.
+        self.unflushed.fetch_add(bytes, Relaxed)
+    }
+
+    pub(super) fn unflushed(&self) -> i64 {
+        self.unflushed.load(Relaxed)
+    }
+}
+
+/// A stack that is pushed to, lock-free, and taken whole: nothing is ever popped, so there is no ABA.
+struct Stack<T> {
+    head: AtomicPtr<Element<T>>,
+}
+
+struct Element<T> {
+    value: T,
+    next: *mut Element<T>,
+}
+
+impl<T> Stack<T> {
+    fn new() -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    fn push(&self, value: T) {
+        let element = Box::into_raw(Box::new(Element { value, next: self.head.load(Relaxed) }));
         loop {
             // SAFETY: not shared before the exchange succeeds.
-            let next = unsafe { (*dead).next };
+            let next = unsafe { (*element).next };
             // Release: pairs with the Acquire of `take`.
-            match self.head.compare_exchange(next, dead, Release, Relaxed) {
+            match self.head.compare_exchange(next, element, Release, Relaxed) {
                 Ok(_) => return,
                 // SAFETY: as above.
-                Err(now) => unsafe { (*dead).next = now },
+                Err(now) => unsafe { (*element).next = now },
             }
         }
     }
 
-    pub(super) fn take(&self, into: &mut Vec<Freed>) {
+    fn take(&self, mut each: impl FnMut(T)) {
         let mut at = self.head.swap(ptr::null_mut(), Acquire);
         while !at.is_null() {
             // SAFETY: from `Box::into_raw`, taken out by the swap: nobody else has it.
-            let dead = unsafe { Box::from_raw(at) };
-            into.push(dead.what);
-            at = dead.next;
+            let element = unsafe { Box::from_raw(at) };
+            each(element.value);
+            at = element.next;
         }
     }
 }
 
-impl Drop for Limbo {
+impl<T> Drop for Stack<T> {
     fn drop(&mut self) {
-        self.take(&mut Vec::new());
+        self.take(drop);
     }
 }

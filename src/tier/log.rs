@@ -38,6 +38,8 @@ pub(crate) const MOVE: u32 = 17;
 const CONTENT_BYTES: usize = 32;
 const CHUNK_BYTES: usize = 16;
 const MOVE_BYTES: usize = 32;
+/// A note's, before its chunks.
+const NOTE_BYTES: usize = 16;
 
 /// All chunks that are not named are gone.
 const RESET: u32 = 1;
@@ -115,14 +117,11 @@ pub(crate) fn note(priority: Priority, len: u64, chunks: &[(u64, Word)]) -> Vec<
     [u64::from(priority.get()), len].into_iter().chain(chunks).collect()
 }
 
-/// A creation's note: priority, length, chunks.
-type Note = (Priority, u64, Vec<(u64, Word)>);
-
-/// A creation's note, taken apart; `None` of a directory's.
-pub(crate) fn read_note(note: &[u64]) -> Option<Note> {
-    let (priority, len) = (*note.first()?, *note.get(1)?);
-    let chunks = note[2..].chunks_exact(2).map(|pair| (pair[0], Word::from_bits(pair[1]))).collect();
-    Some((Priority::from_level(priority as u8), len, chunks))
+/// A creation's note: priority, length, chunks; `None` of a directory's.
+pub(crate) fn read_note(note: &[u8]) -> Option<(Priority, u64, Chunks<'_>)> {
+    let (fields, chunks) = note.split_at_checked(NOTE_BYTES)?;
+    let priority = Priority::from_level(u64_at(fields, 0) as u8);
+    Some((priority, u64_at(fields, 8), Chunks(chunks.chunks_exact(CHUNK_BYTES))))
 }
 
 /// What is to be noted of a change of a content.

@@ -6,6 +6,7 @@
 
 mod core;
 mod edit;
+mod encode;
 mod flush;
 mod gc;
 mod ground;
@@ -23,21 +24,24 @@ mod open;
 mod preload;
 mod read;
 mod room;
+mod stage;
 mod swap;
 mod tls;
 mod tree;
 mod upkeep;
 mod word;
 mod worker;
+mod write;
 
 pub use gc::GcReport;
 pub use inspect::{FileKind, Location, Metadata};
 
 pub(crate) use core::{At, Core, default_dir};
-pub(crate) use edit::{Change, Naming};
+pub(crate) use edit::Change;
 pub(crate) use ground::{HeldBlock, OWNER};
 pub(crate) use local::Local;
 pub(crate) use names::{Opening, root_stays};
 pub(crate) use preload::Preloading;
 pub(crate) use read::{Keep, KeptChunk, OnePiece};
 pub(crate) use tree::MAX_LEN;
+pub(crate) use write::Naming;

@@ -175,7 +175,7 @@ impl Core {
             return Ok(0);
         }
         if let Some(extent) = self.ground.take_extent(block) {
-            // One of fewer bytes is about to be taken from the block again: see `flush::place`.
+            // One of fewer bytes is about to be taken from the block again: see `encode::place`.
             let whole = self.ground.segments.len(extent) == self.ground.arena.len(block);
             if whole && self.publish_disk(local, &guard, slot, word, extent) {
                 self.locked_left(place.id, word);

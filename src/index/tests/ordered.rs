@@ -51,11 +51,11 @@ impl Drop for OrderedStore {
         let mut consumer = self.consumer.lock().expect("nobody panicked").take().expect("once");
         let handle = self.collector.register();
         let mut taken = Vec::new();
-        self.order.take(&mut consumer, &mut taken, &handle.pin());
+        self.order.take(&mut consumer, &mut taken, || handle.pin());
         compare(&self.index, &play(&taken), &handle);
         for (number, taken) in taken.into_iter().enumerate() {
             assert_eq!(taken.record().place(), number as u64 + 1, "places count up");
-            self.order.release(taken, &handle.pin());
+            self.order.release(std::iter::once(taken), &handle.pin());
         }
         drop(handle);
         let empty = Collector::new();

@@ -1,0 +1,249 @@
+//! Whole files: written, created, replaced, copied. The bytes are staged first; one exchange of the content word, or the
+//! creation of the name, makes them the file's.
+
+use super::{
+    core::{At, Core, Spot, canonical_name},
+    heat,
+    local::Local,
+    log::{self, Preparation, Revision},
+    stage::{Staged, StagingShare, Whole},
+    word::{Content, Word},
+};
+use crate::{
+    config::Priority,
+    epoch::Guard,
+    error::{Error, Result},
+    index::{Created, IndexError, Kind, NodeId, NodeInit},
+    sync::Ordering::*,
+};
+
+/// Most bytes that are copied under a guard: some microseconds.
+const AT_ONCE_BYTES: usize = 64 << 10;
+
+/// How a whole-file write treats the name.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Naming {
+    pub(crate) priority: Option<Priority>,
+    pub(crate) create_new: bool,
+}
+
+impl Core {
+    /// Replaces, or creates, the file `path` with `data`.
+    pub(crate) fn write(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> Result<()> {
+        if self.overwrite(local, path, data, naming) {
+            return Ok(());
+        }
+        let priority = match self.priority_of(local, At::Path(path)) {
+            Ok(_) if naming.create_new => {
+                return Err(Error::AlreadyExists { path: canonical_name(path) });
+            }
+            Err(Error::IsADirectory { .. }) if naming.create_new => {
+                return Err(Error::AlreadyExists { path: canonical_name(path) });
+            }
+            Ok(own) => naming.priority.unwrap_or(own),
+            Err(Error::NotFound { .. }) => naming.priority.unwrap_or_default(),
+            Err(error) => return Err(error),
+        };
+        let whole =
+            self.stage_whole(local, priority, data).map_err(|error| error.about(&canonical_name(path)))?;
+        self.put_staged(local, path, whole, naming, priority)
+    }
+
+    /// Replaces a file that the path cache knows by `data`, where there is room for it; false, with nothing done, asks for the
+    /// long way. All of it under one guard: one look-up, and nothing that could wait.
+    fn overwrite(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> bool {
+        if data.is_empty() || data.len() > AT_ONCE_BYTES.min(self.config.chunk_bytes) || naming.create_new {
+            return false;
+        }
+        let guard = local.pin();
+        let found =
+            self.index.glimpse(path, &guard, |id, _| self.sketch.prefetch(u64::from(id.get()), &guard));
+        let Some(bound) = found.filter(|bound| !bound.is_dir()) else { return false };
+        let spot = Spot::of(bound);
+        let priority = naming.priority.unwrap_or_else(|| heat::priority(spot.node));
+        if priority.is_locked() || self.is_closed() {
+            return false;
+        }
+        let Some(staged) = self.stage_at_once(local, priority, data) else { return false };
+        let chunks = [(0, staged.word)];
+        let revision = Revision { reset: true, priority: naming.priority, chunks: &chunks, appends: false };
+        let Ok(mut preparation) = self.try_prepare(local, revision) else { return false };
+        let change = (spot.word(self, &guard), staged.word);
+        if !self.replace(local, &guard, &spot, change, data.len() as u64, &mut preparation) {
+            return false;
+        }
+        if let Some(priority) = naming.priority
+            && self.log.is_none()
+        {
+            heat::set_priority(self, spot.node, priority);
+        }
+        staged.publish();
+        drop(guard);
+        self.jobs.nudge(self.budget());
+        true
+    }
+
+    /// Copies one version of a file to another name, chunk by chunk; its length.
+    pub(crate) fn copy(&self, local: &Local, from: &str, to: &str) -> Result<u64> {
+        let version = self.version(local, At::Path(from), 0..u64::MAX)?;
+        let (len, single) = (version.len, version.is_single());
+        let priority = match self.priority_of(local, At::Path(to)) {
+            Err(Error::NotFound { .. }) => Priority::NORMAL,
+            other => other?,
+        };
+        let (mut chunks, mut staged, mut share) = (Vec::new(), Vec::new(), StagingShare::new(self));
+        for (chunk, word, held) in version.into_parts() {
+            let bytes = self.load(local, At::Path(from), (!single).then_some(chunk), word, held, priority)?;
+            let copy = self.stage_chunk(local, priority, &bytes, &mut share);
+            chunks.push(chunk);
+            staged.push(copy.map_err(|error| error.about(&canonical_name(to)))?);
+        }
+        let whole = if single {
+            let staged = match staged.pop() {
+                Some(staged) => staged,
+                None => self.stage(local, priority, 0, 0, |_| Ok(()))?,
+            };
+            Whole::single(staged, len)
+        } else {
+            self.stage_tree(local, staged, &chunks, len).map_err(|error| error.about(&canonical_name(to)))?
+        };
+        self.put_staged(local, to, whole, Naming::default(), priority)?;
+        Ok(len)
+    }
+
+    fn put_staged(
+        &self,
+        local: &Local,
+        path: &str,
+        mut whole: Whole<'_>,
+        naming: Naming,
+        priority: Priority,
+    ) -> Result<()> {
+        let written = self.put(local, path, &whole, naming, priority);
+        if written.is_ok() {
+            whole.staged.into_iter().for_each(Staged::publish);
+        } else if let Some(rebuilt) = &mut whole.rebuilt {
+            // SAFETY: not published; its chunks are given up with `staged`.
+            unsafe { rebuilt.discard(&self.ground.arena) };
+        }
+        written
+    }
+
+    /// Makes `whole` the content of the file `path`, by an exchange or by creating it.
+    fn put(
+        &self,
+        local: &Local,
+        path: &str,
+        whole: &Whole<'_>,
+        naming: Naming,
+        priority: Priority,
+    ) -> Result<()> {
+        let mut preparation = None;
+        loop {
+            self.check_open()?;
+            let guard = local.pin();
+            match self.resolve(At::Path(path), &guard) {
+                Ok(_) if naming.create_new => {
+                    return Err(Error::AlreadyExists { path: canonical_name(path) });
+                }
+                Ok(spot) => {
+                    let Some(preparation) = &mut preparation else {
+                        drop(guard);
+                        let revision = Revision {
+                            reset: true,
+                            priority: naming.priority,
+                            chunks: &whole.chunks,
+                            appends: false,
+                        };
+                        preparation = Some(self.prepare(local, revision)?);
+                        continue;
+                    };
+                    let change = (spot.word(self, &guard), whole.word());
+                    if self.replace(local, &guard, &spot, change, whole.len, preparation) {
+                        if let Some(priority) = naming.priority
+                            && self.log.is_none()
+                        {
+                            heat::set_priority(self, spot.node, priority);
+                        }
+                        return Ok(());
+                    }
+                }
+                Err(Error::NotFound { .. }) => {
+                    drop(guard);
+                    let content = (whole.word(), whole.len, &whole.chunks[..]);
+                    if self.create(local, path, content, priority, false)?.is_some() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Exchanges a file's content, `old`, for one of `len` bytes; false if another exchange, or a change of its name, came
+    /// first.
+    pub(super) fn replace(
+        &self,
+        local: &Local,
+        guard: &Guard,
+        spot: &Spot<'_>,
+        (old, word): (Word, Word),
+        len: u64,
+        preparation: &mut Preparation<'_>,
+    ) -> bool {
+        if old.content() == Content::Gone || !spot.settled(self, guard) {
+            return false;
+        }
+        let locked = self.locked_bytes(spot.node, old, guard);
+        if !self.swing(guard, spot, (old, word), len, preparation) {
+            return false;
+        }
+        self.locked.fetch_sub(locked, Relaxed);
+        self.request(local, spot.id, spot.node, guard);
+        // SAFETY: unlinked by the exchange, under the guard.
+        unsafe { self.ground.retire(local, guard, old) };
+        true
+    }
+
+    /// Creates a file with this content, and its parents; `None` if there is one by now. With `hold`, a reference to it is
+    /// the caller's.
+    pub(crate) fn create(
+        &self,
+        local: &Local,
+        path: &str,
+        (word, len, chunks): (Word, u64, &[(u64, Word)]),
+        priority: Priority,
+        hold: bool,
+    ) -> Result<Option<NodeId>> {
+        let canonical = self.canonical(path)?;
+        if canonical.names_directory() {
+            return Err(Error::IsADirectory { path: canonical.text().to_owned() });
+        }
+        let note = if self.log.is_some() { log::note(priority, len, chunks) } else { Vec::new() };
+        let made = self.with_room(local, || {
+            let guard = local.pin();
+            let init = NodeInit { note: &note, ..self.init(word, priority) };
+            match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
+                Ok(Created::New(bound)) => {
+                    self.note_unflushed(self.block_bytes(chunks));
+                    // A file that is removed again before it is held is as if it had come and gone before.
+                    if hold && !self.index.acquire(&bound) {
+                        return Ok(Ok(None));
+                    }
+                    self.request(local, bound.id, bound.node, &guard);
+                    Ok(Ok(Some(bound.id)))
+                }
+                Ok(Created::Exists(_)) => Ok(Ok(None)),
+                Err(IndexError::Memory(bytes)) => Err(bytes),
+                Err(error) => Ok(Err(self.index_error(error))),
+            }
+        });
+        made.unwrap_or_else(|bytes| Err(self.memory_limit(canonical.text(), bytes)))
+    }
+
+    /// A file's own priority.
+    pub(crate) fn priority_of(&self, local: &Local, at: At<'_>) -> Result<Priority> {
+        let guard = local.pin();
+        Ok(heat::priority(self.resolve(at, &guard)?.node))
+    }
+}
