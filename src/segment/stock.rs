@@ -154,7 +154,7 @@ impl Shared {
 
     /// Puts a segment in hand among the spares, if it is good for one and there is a free slot.
     pub(super) fn park(&self, number: u32, segment: &Segment) -> bool {
-        if !segment.is_reusable() || self.ledger.is_over_limit() {
+        if !segment.is_reusable() || self.ledger.is_over_limit() || self.is_out_of_proportion() {
             return false;
         }
         segment.charge.unbind_ticket();

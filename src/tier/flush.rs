@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// About what a change takes in RAM while it waits.
 const RECORD_BYTES: u64 = 128;
+/// Rounds of compaction after a flush, at most.
+const COMPACTIONS: usize = 2;
 /// How often at most a flush lets others run before it begins.
 const MOST_YIELDS: u64 = 64;
 /// Records that are let go under one guard.
@@ -251,6 +253,9 @@ impl Core {
         let Some(log) = &self.log else { return Ok(()) };
         let mut flusher = log.lock();
         let flushed = self.flush_all(log, &mut flusher, local);
+        if flushed.is_ok() {
+            self.keep_proportion(log, &mut flusher, local);
+        }
         log.flushed_at.store(log.millis(), Relaxed);
         drop(flusher);
         if flushed.is_ok() && self.config.worker_threads == 0 {
@@ -270,7 +275,32 @@ impl Core {
             // SAFETY: unlinked, put into limbo once, and what freed it is durable.
             unsafe { self.give_up_freed(freed, &guard) };
         }
+        // This thread may not come by again.
+        guard.flush();
         Ok(())
+    }
+
+    /// Empties segments while the store takes too much disk for what lives in it. Here, where most of it is written, so that
+    /// no churn outruns it.
+    fn keep_proportion(&self, log: &Log, flusher: &mut Flusher, local: &Local) {
+        for _ in 0..COMPACTIONS {
+            if !self.ground.segments.is_out_of_proportion() {
+                return;
+            }
+            // Some of what seems to live may only wait for its end.
+            self.collect(local);
+            if !self.tidy(log, flusher, local) {
+                return;
+            }
+        }
+        self.collect(local);
+    }
+
+    /// Empties sparse segments, if there are any, and makes the moves durable, for then what was moved is free; whether it did.
+    /// A failure is met again by the next flush.
+    fn tidy(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> bool {
+        let Some(sparse) = self.ground.segments.sparse() else { return false };
+        self.compact(local, &sparse).is_ok() && self.flush_all(log, flusher, local).is_ok()
     }
 
     /// # Safety
@@ -450,6 +480,7 @@ impl Core {
                 // A failure is told to who calls `sync`; it is tried again in time.
                 let _ = self.flush(&local);
             }
+            self.tidy(log, &mut log.lock(), &local);
             self.checkpoint(&local);
         }
     }

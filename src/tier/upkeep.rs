@@ -21,7 +21,10 @@ impl Core {
     /// What must be done now and then: garbage of threads that went idle, sparse segments, sparse spans.
     pub(crate) fn upkeep(&self, local: &Local) {
         self.collect(local);
-        if let Some(sparse) = self.ground.segments.sparse() {
+        // Where an order is kept the flusher does it: what is moved is free only when the moves are durable.
+        if self.log.is_none()
+            && let Some(sparse) = self.ground.segments.sparse()
+        {
             let _ = self.compact(local, &sparse);
         }
         self.evacuate(local);

@@ -5,6 +5,7 @@ mod fsck;
 mod history;
 mod kill;
 mod reopen;
+mod space;
 
 use memfs::{Builder, MemFs, StorageMode};
 use std::path::Path;
