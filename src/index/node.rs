@@ -145,6 +145,11 @@ impl Node {
         (state & LIVE != 0).then_some(if state & KIND_MASK == FILE { Kind::File } else { Kind::Directory })
     }
 
+    /// Whether the content word is a file's: true from before its name leads to it until it is retired.
+    pub(crate) fn is_file(&self) -> bool {
+        self.state.load(Ordering::Acquire) & KIND_MASK == FILE
+    }
+
     pub(super) fn is_directory_slot(&self) -> bool {
         self.state.load(Ordering::Acquire) & KIND_MASK == DIRECTORY
     }
