@@ -72,7 +72,8 @@ pub(crate) struct Node {
     /// The name counts one, every open handle one.
     refs: AtomicU32,
     state: AtomicU32,
-    pub(crate) spare: AtomicU32,
+    /// Not 0 once the content was changed through a handle: such changes may come after the file's removal.
+    pub(crate) by_handle: AtomicU32,
 }
 
 #[cfg(not(memfs_loom))]
@@ -108,7 +109,7 @@ impl Node {
         self.age.store(init.age, Ordering::Relaxed);
         self.accessed.store(init.accessed, Ordering::Relaxed);
         self.refs.store(1, Ordering::Relaxed);
-        self.spare.store(0, Ordering::Relaxed);
+        self.by_handle.store(0, Ordering::Relaxed);
         self.state.store(if file { FILE } else { DIRECTORY }, Ordering::Release);
     }
 
@@ -203,7 +204,7 @@ unsafe impl Zeroable for Node {
             accessed: AtomicU32::new(0),
             refs: AtomicU32::new(0),
             state: AtomicU32::new(0),
-            spare: AtomicU32::new(0),
+            by_handle: AtomicU32::new(0),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) enum At<'p> {
 pub(crate) struct Spot<'g> {
     pub(crate) id: NodeId,
     pub(crate) node: &'g Node,
-    bound: Option<Bound<'g>>,
+    pub(super) bound: Option<Bound<'g>>,
 }
 
 impl<'g> Spot<'g> {
@@ -377,8 +377,10 @@ impl Core {
             let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
                 self.locked.fetch_sub(bytes, Relaxed);
+                // Relaxed: whoever changed it had a reference, which was given up before (AcqRel in `release`).
+                let is_ordered = node.by_handle.load(Relaxed) == 0;
                 // SAFETY: unlinked by the exchange, under the guard.
-                unsafe { self.ground.retire(local, guard, old) };
+                unsafe { self.ground.retire_as(local, guard, old, is_ordered) };
                 return;
             }
             old = self.word_of(node, guard);

@@ -267,6 +267,14 @@ impl Core {
             Freed::Extent(extent) => unsafe { self.ground.kill_after_grace(guard, extent) },
             // SAFETY: the caller.
             Freed::Block(block) => unsafe { self.ground.release_after_grace(guard, block) },
+            Freed::Ended(block) => {
+                if let Some(limbo) = &self.ground.limbo {
+                    // Relaxed: a figure.
+                    limbo.unflushed.fetch_sub(self.ground.arena.capacity(block) as i64, Relaxed);
+                }
+                // SAFETY: the caller.
+                unsafe { self.ground.release_after_grace(guard, block) };
+            }
         }
     }
 
@@ -589,7 +597,7 @@ impl Core {
             limbo.take(&mut flusher.dead);
         }
         let guard = local.pin();
-        for freed in flusher.dead.drain(..).filter(|freed| matches!(freed, Freed::Block(_))) {
+        for freed in flusher.dead.drain(..).filter(|freed| !matches!(freed, Freed::Extent(_))) {
             // SAFETY: unlinked; nothing will be flushed any more.
             unsafe { self.give_up_freed(freed, &guard) };
         }

@@ -78,16 +78,32 @@ impl Ground {
     /// # Safety
     /// The caller unlinked `word`, under `guard`; it is retired once.
     pub(crate) unsafe fn retire(&self, local: &Local, guard: &Guard, word: Word) {
+        // SAFETY: the caller.
+        unsafe { self.retire_as(local, guard, word, true) };
+    }
+
+    /// The same of the content of a file that ends; `is_ordered` unless it was changed through a handle. Such a change may
+    /// have come after the removal, and then nothing in the order says that its bytes are no longer needed.
+    ///
+    /// # Safety
+    /// As of `retire`.
+    pub(crate) unsafe fn retire_as(&self, local: &Local, guard: &Guard, word: Word, is_ordered: bool) {
         match word.content() {
             Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
                 let bytes = self.arena.capacity(block) as i64;
-                if let Some(limbo) = &self.limbo
-                    && limbo.keeps(block, bytes, extent.is_some())
-                {
-                    local.counters.resident.add(-1);
-                    return;
+                if let Some(limbo) = &self.limbo {
+                    if !is_ordered {
+                        limbo.keep_ended(block, bytes, extent.is_some());
+                    }
+                    if !is_ordered || limbo.keeps(block, bytes, extent.is_some()) {
+                        local.counters.resident.add(-1);
+                        if let Some(extent) = extent {
+                            limbo.push_extent(extent);
+                        }
+                        return;
+                    }
                 }
                 // SAFETY: the caller unlinked the word; the extent was just taken.
                 unsafe { self.retire_block(local, guard, block, extent) };
@@ -99,7 +115,7 @@ impl Ground {
                 let (words, pieces) = unsafe { Tree::take_apart(tree) };
                 for word in words {
                     // SAFETY: owned by the tree, which was unlinked; trees do not nest.
-                    unsafe { self.retire(local, guard, word) };
+                    unsafe { self.retire_as(local, guard, word, is_ordered) };
                 }
                 // SAFETY: unreachable to who pins from now on.
                 unsafe { self.retire_pieces(local, guard, pieces) };

@@ -3,7 +3,8 @@
 //! # Invariants
 //! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes all of limbo and then a batch
 //!    from the order therefore has, or had before, every change that freed it.
-//! 2. A block that is not on disk is kept here if, and only if, a flush may be about to read it.
+//! 2. A block is kept here if a flush may be about to read it: while one is under way, whether the block is on disk or not, for
+//!    what was written may have to be written again; and one whose end has no place in the order until the next is through.
 
 use crate::{
     arena::BlockRef,
@@ -34,6 +35,8 @@ struct Dead {
 pub(super) enum Freed {
     Extent(ExtentRef),
     Block(BlockRef),
+    /// One that was counted as unflushed until now.
+    Ended(BlockRef),
 }
 
 impl Limbo {
@@ -60,21 +63,31 @@ impl Limbo {
         }
     }
 
-    /// Takes a block that left its content word, if a flush may want to read it: one that is not on disk yet.
+    /// Takes a block that left its content word, if a flush may want to read it.
     ///
     /// What replaced it has its place in the order. SeqCst here and in `begin`: if this does not see that a flush has begun,
     /// that flush sees the replacement, and does not need the block.
     pub(crate) fn keeps(&self, block: BlockRef, bytes: i64, is_on_disk: bool) -> bool {
-        if is_on_disk {
-            return false;
+        if !is_on_disk {
+            // Relaxed: a figure.
+            self.unflushed.fetch_sub(bytes, Relaxed);
         }
-        self.unflushed.fetch_sub(bytes, Relaxed);
         fence(SeqCst);
         let keeps = self.flushing.load(SeqCst) > 0;
         if keeps {
             self.push(Freed::Block(block));
         }
         keeps
+    }
+
+    /// Takes a block whose end has no place in the order, that of a file without a name: a change of it may be in the order
+    /// still, or in a batch, so the block stays until a flush that began after this is through.
+    pub(crate) fn keep_ended(&self, block: BlockRef, bytes: i64, is_on_disk: bool) {
+        if is_on_disk {
+            // What is counted off in the end.
+            self.unflushed.fetch_add(bytes, Relaxed);
+        }
+        self.push(Freed::Ended(block));
     }
 
     /// Records are about to be taken from the order.

@@ -229,6 +229,10 @@ impl Core {
                     amend(24, &len.to_le_bytes());
                 }
                 let pending = Word::pending(prepared.record);
+                if spot.bound.is_none() && spot.node.by_handle.load(Relaxed) == 0 {
+                    // Relaxed: read by whoever gives up the last reference.
+                    spot.node.by_handle.store(1, Relaxed);
+                }
                 let done = exchange(&spot.node.content, from, pending.in_place_of(from));
                 if done {
                     self.note_unflushed(prepared.bytes);

@@ -35,3 +35,25 @@ fn what_takes_the_place_of_a_removed_file_is_not_taken_for_it() {
     validate(&fs);
     fs.close().unwrap();
 }
+
+/// What was written through a handle after the file's removal was freed with the handle, before the flusher had come to it:
+/// it wrote what had taken its place.
+#[test]
+fn a_file_without_a_name_may_end_before_it_is_flushed() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = builder(home.path()).durability(memfs::Durability::OnClose).build().unwrap();
+    for round in 0..50 {
+        let files: Vec<_> = (0..8).map(|i| fs.create(format!("/f{i}")).unwrap()).collect();
+        for (i, file) in files.into_iter().enumerate() {
+            fs.remove_file(format!("/f{i}")).unwrap();
+            file.write_at(&bytes(round, 60_000), 0).unwrap();
+        }
+        fs.gc(1.0).unwrap();
+        fs.write("/kept", bytes(round, 60_000)).unwrap();
+        fs.sync().unwrap();
+        assert!(fs.stats().memory.total_size <= 60_000, "the ended are counted");
+    }
+    validate(&fs);
+    fs.close().unwrap();
+    assert!(open(home.path()).read("/kept").unwrap() == bytes(49, 60_000));
+}
