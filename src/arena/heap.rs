@@ -14,6 +14,7 @@ use super::{
     slab::Slab,
 };
 use crate::{
+    failpoint::pass,
     map::{PAGE_BYTES, prefetch},
     sync::{Arc, Ordering, fence},
 };
@@ -106,6 +107,7 @@ impl Arena {
                 None => break slab.claim(&self.budget, *batch)?,
             }
         };
+        pass("allocate: slots claimed");
         let slot = claim.pop();
         if claim.mask != 0 {
             mag.put(self.id(), class, claim, slot_bytes);
@@ -133,6 +135,7 @@ impl Arena {
             crate::model::dies(address);
         }
         poison(self.shapes[class].address(slot), self.shapes[class].slot_bytes());
+        pass("free: nobody's, not ready");
         self.classes[class].slab.give(Claim::one(slot));
     }
 

@@ -21,6 +21,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     index::{Created, IndexError, Kind, NodeId, NodeInit},
     sync::Ordering::*,
 };
@@ -631,6 +632,7 @@ impl Core {
             crate::model::written(slack.addr());
             slack.copy_from_nonoverlapping(data.as_ptr(), data.len());
         }
+        pass("append: written, not published");
         Some(arena.with_len(block, new_len))
     }
 

@@ -16,6 +16,7 @@ use crate::{
     arena::{Arena, BlockRef},
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     segment::{ExtentRef, SegmentHold, Segments},
     sync::{Arc, AtomicU64, Ordering::*},
 };
@@ -88,6 +89,7 @@ impl Ground {
     /// # Safety
     /// As of `retire`.
     pub(crate) unsafe fn retire_as(&self, local: &Local, guard: &Guard, word: Word, is_ordered: bool) {
+        pass("retire: unlinked");
         match word.content() {
             Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {

@@ -8,6 +8,7 @@
 
 use crate::{
     arena::BlockRef,
+    failpoint::pass,
     segment::ExtentRef,
     sync::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering::*, fence},
 };
@@ -102,6 +103,7 @@ impl Limbo {
     }
 
     fn push(&self, what: Freed) {
+        pass("limbo: not in yet");
         let dead = Box::into_raw(Box::new(Dead { what, next: self.head.load(Relaxed) }));
         loop {
             // SAFETY: not shared before the exchange succeeds.

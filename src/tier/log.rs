@@ -26,6 +26,7 @@ use super::{
 use crate::{
     config::Priority,
     epoch::Guard,
+    failpoint::pass,
     index::{Node, NodeId},
     order::{Record, u32_at, u64_at},
     segment::ExtentRef,
@@ -215,6 +216,7 @@ impl Core {
         preparation: &mut Preparation<'_>,
     ) -> bool {
         let now = now_ns();
+        pass("change: staged");
         let swung = match (&self.log, preparation.0.take()) {
             (Some(log), Some(prepared)) => {
                 let same = if to.value() == from.value() { SAME } else { 0 };
@@ -236,6 +238,7 @@ impl Core {
                 let done = exchange(&spot.node.content, from, pending.in_place_of(from));
                 if done {
                     self.note_unflushed(prepared.bytes);
+                    pass("change: has the word, no place yet");
                     self.complete(spot.node, prepared.record, guard);
                 } else {
                     preparation.0 = Some(prepared);
@@ -244,6 +247,7 @@ impl Core {
             }
             _ => exchange(&spot.node.content, from, to.in_place_of(from)),
         };
+        pass("change: made, nothing retired");
         if swung && from.value() != to.value() {
             // Relaxed: a time orders nothing.
             spot.node.modified.store(now, Relaxed);
@@ -282,6 +286,7 @@ impl Core {
         {
             heat::apply_priority(self, node, priority, &record.mark);
         }
+        pass("change: has its place, no effect yet");
         while let Some(now) = taken() {
             if exchange(&node.content, now, to.in_place_of(now)) {
                 break;

@@ -5,6 +5,7 @@ mod history;
 
 mod corrupt;
 mod crash;
+mod progress;
 
 use super::{MemFs, store::Opener};
 use crate::{
