@@ -70,13 +70,31 @@ pub(crate) mod testing {
     /// Places at which a thread stood still already, with their steps.
     pub(crate) type Seen = Mutex<HashMap<&'static Location<'static>, &'static str>>;
 
-    thread_local! {
-        static PLAN: RefCell<Option<(Arc<Seen>, Arc<Gate>)>> = const { RefCell::new(None) };
+    /// Where a thread is to stand still.
+    #[derive(Clone)]
+    pub(crate) enum Where {
+        /// At the first place that is not entered here; then it is.
+        Unseen(Arc<Seen>),
+        /// At the first step of this name.
+        Step(&'static str),
     }
 
-    /// Runs `act`, which stands still at the first place that is not in `seen`, and enters it there.
-    pub(crate) fn standing_still<R>(seen: &Arc<Seen>, gate: &Arc<Gate>, act: impl FnOnce() -> R) -> R {
-        PLAN.set(Some((seen.clone(), gate.clone())));
+    impl Where {
+        fn is(&self, (step, here): Step) -> bool {
+            match self {
+                Where::Unseen(seen) => seen.lock().expect("no panic inside").insert(here, step).is_none(),
+                Where::Step(name) => *name == step,
+            }
+        }
+    }
+
+    thread_local! {
+        static PLAN: RefCell<Option<(Where, Arc<Gate>)>> = const { RefCell::new(None) };
+    }
+
+    /// Runs `act`, which stands still at `place`, if it comes there.
+    pub(crate) fn standing_still<R>(place: Where, gate: &Arc<Gate>, act: impl FnOnce() -> R) -> R {
+        PLAN.set(Some((place, gate.clone())));
         let done = act();
         PLAN.set(None);
         gate.open();
@@ -89,8 +107,8 @@ pub(crate) mod testing {
         // A thread that ends has no plan any more.
         let gate = PLAN.try_with(|plan| {
             let mut plan = plan.try_borrow_mut().ok()?;
-            let (seen, _) = plan.as_ref()?;
-            if seen.lock().expect("no panic inside").insert(here, step).is_some() {
+            let (place, _) = plan.as_ref()?;
+            if !place.is((step, here)) {
                 return None;
             }
             plan.take().map(|(_, gate)| gate)

@@ -5,6 +5,7 @@ mod history;
 
 mod corrupt;
 mod crash;
+mod meetings;
 mod progress;
 
 use super::{MemFs, store::Opener};

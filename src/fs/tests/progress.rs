@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Priority,
-    failpoint::testing::{Gate, Seen, Step, standing_still},
+    failpoint::testing::{Gate, Seen, Step, Where, standing_still},
 };
 use std::{
     collections::BTreeSet,
@@ -136,7 +136,7 @@ fn stand_once(fs: &MemFs, act: &Act, seen: &Arc<Seen>, files: u64, len: usize, s
     (act.prepare)(fs);
     let gate = Arc::new(Gate::default());
     let stands = thread::scope(|scope| {
-        let standing = scope.spawn(|| standing_still(seen, &gate, || (act.act)(fs)));
+        let standing = scope.spawn(|| standing_still(Where::Unseen(seen.clone()), &gate, || (act.act)(fs)));
         let Some(stands) = gate.wait() else {
             standing.join().expect("it ended");
             return None;
