@@ -30,6 +30,7 @@ mod arena;
 mod config;
 mod epoch;
 mod error;
+mod failpoint;
 mod fs;
 mod index;
 mod journal;

@@ -21,6 +21,7 @@ pub mod model;
 use crate::{
     arena::{Arena, Magazine},
     epoch::Guard,
+    failpoint::pass,
     sync::{Arc, AtomicPtr, AtomicU32, AtomicU64, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
@@ -158,6 +159,7 @@ impl Order {
                 Ok(_) => this,
                 Err(next) => next,
             };
+            pass("order: appended, no place yet");
             self.advance(tail, next);
         }
     }

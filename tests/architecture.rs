@@ -9,7 +9,7 @@ use std::{
 
 /// Modules by floor, lowest first. A floor's modules do not know each other, but for the first's.
 const FLOORS: [&[&str]; 7] = [
-    &["config", "epoch", "error", "map", "path", "stats", "sync"],
+    &["config", "epoch", "error", "failpoint", "map", "path", "stats", "sync"],
     &["arena", "segment"],
     &["order"],
     &["index", "scorer"],

@@ -11,5 +11,3 @@ mod held;
 mod ledger;
 #[path = "threads/owned.rs"]
 mod owned;
-#[path = "threads/ways.rs"]
-mod ways;

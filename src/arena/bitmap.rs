@@ -26,6 +26,7 @@
 //! there hides little and not for long.
 
 use crate::{
+    failpoint::pass,
     map::Zeroed,
     sync::{AtomicU64, Ordering},
 };
@@ -142,6 +143,7 @@ impl Bitmap {
         debug_assert!(mask != 0 && (mask.ilog2() as usize) < WORD_BITS);
         // Release: what the caller did with the member happens before the next claim of it (Acquire).
         let before = self.word(0, word).fetch_or(mask, Ordering::AcqRel);
+        pass("set: not announced");
         self.announce(0, word, before == 0);
         before
     }
@@ -171,6 +173,7 @@ impl Bitmap {
             let bit = 1 << (index % WORD_BITS);
             // Acquire: pairs with the Release in `announce`: a bit put there before is cleared knowing its word.
             let before = self.word(above, index >> WORD_SHIFT).fetch_and(!bit, Ordering::AcqRel);
+            pass("withdraw: not looked");
             if self.word(above - 1, index).load(Ordering::Acquire) != 0 {
                 return self.announce(above - 1, index, true);
             }

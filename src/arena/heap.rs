@@ -6,6 +6,7 @@ use super::{
     budget::Budget,
     class::Class,
     magazine::{Magazine, Reach},
+    poison::{poison, unpoison},
     sizes::{
         CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_class, content_sizes, raw_class,
         raw_size,
@@ -13,6 +14,7 @@ use super::{
     slab::Slab,
 };
 use crate::{
+    failpoint::pass,
     map::{PAGE_BYTES, prefetch},
     sync::{Arc, Ordering, fence},
 };
@@ -83,10 +85,12 @@ impl Arena {
     #[inline]
     fn take_slot(&self, mag: &Magazine, class: usize) -> Option<usize> {
         let slot_bytes = self.shapes[class].slot_bytes();
-        match mag.pop(self.id(), class, slot_bytes) {
-            Some(slot) => Some(slot),
-            None => self.refill(mag, class, slot_bytes),
-        }
+        let slot = match mag.pop(self.id(), class, slot_bytes) {
+            Some(slot) => slot,
+            None => self.refill(mag, class, slot_bytes)?,
+        };
+        unpoison(self.shapes[class].address(slot), slot_bytes);
+        Some(slot)
     }
 
     #[cold]
@@ -103,6 +107,7 @@ impl Arena {
                 None => break slab.claim(&self.budget, *batch)?,
             }
         };
+        pass("allocate: slots claimed");
         let slot = claim.pop();
         if claim.mask != 0 {
             mag.put(self.id(), class, claim, slot_bytes);
@@ -129,6 +134,8 @@ impl Arena {
             crate::model::forget(address, self.shapes[class].slot_bytes());
             crate::model::dies(address);
         }
+        poison(self.shapes[class].address(slot), self.shapes[class].slot_bytes());
+        pass("free: nobody's, not ready");
         self.classes[class].slab.give(Claim::one(slot));
     }
 
@@ -336,3 +343,14 @@ impl Arena {
 }
 
 const _: () = assert!(MAX_CLASSES <= SHAPES && PAGE_BYTES <= RAW_MAX_BYTES || cfg!(memfs_loom));
+
+/// The addresses may become somebody's outside of the arena.
+#[cfg(memfs_asan)]
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for (shape, class) in self.shapes.iter().zip(&self.classes) {
+            let used = class.slab.geometry.slots_of(0..class.slab.used_spans()).end;
+            unpoison(shape.address(0), used * shape.slot_bytes());
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod magazine;
 #[cfg(memfs_loom)]
 #[path = "../model/arena.rs"]
 pub mod model;
+mod poison;
 mod pool;
 mod sizes;
 mod slab;

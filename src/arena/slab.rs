@@ -20,7 +20,10 @@ use super::{
     ground::Ground,
     span::Geometry,
 };
-use crate::sync::{AtomicUsize, Ordering, fence};
+use crate::{
+    failpoint::pass,
+    sync::{AtomicUsize, Ordering, fence},
+};
 use std::{io, ops::Range};
 
 /// Most bytes that one trim holds in its hands, out of reach of everybody, while it gives them back.
@@ -94,6 +97,7 @@ impl Slab {
     #[inline]
     pub(super) fn give(&self, claim: Claim) {
         let before = self.ready.set(claim.word, claim.mask);
+        pass("free: ready, its span not noted");
         assert!(
             before & claim.mask == 0,
             "slots {:#x} of word {} freed twice",
@@ -197,7 +201,9 @@ impl Slab {
             return 0;
         }
         let (count, bytes) = (spans.len(), (spans.len() * self.geometry.span_bytes()) as u64);
+        pass("trim: spans taken");
         decommit(self.geometry.slots_of(spans.clone()));
+        pass("trim: pages gone, spans not in the ground");
         self.backed.fetch_sub(count, Ordering::Relaxed);
         budget.refund(bytes);
         // Last: who takes a span from the ground finds its pages gone.

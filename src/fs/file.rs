@@ -125,7 +125,8 @@ impl File {
         let guard = local.pin();
         let spot = self.core.resolve(self.at(), &guard)?;
         let path = self.core.index.path_of(self.id, &guard).unwrap_or_else(|| self.path.clone());
-        Ok(self.core.describe(&spot, path, &guard))
+        // The handle holds the file: only the store's close ends it.
+        self.core.describe(&spot, path, &guard).ok_or(Error::Closed)
     }
 
     fn len(&self) -> Result<u64> {

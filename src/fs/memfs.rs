@@ -116,7 +116,7 @@ impl MemFs {
         let local = core.local();
         core.check_open()?;
         let write = |core: &Core, local: &Local| {
-            let done = write(core, local)?;
+            let done = write(core, local).map_err(|error| unless_closed(core, error))?;
             core.acknowledge(local)?;
             Ok(done)
         };
@@ -135,7 +135,7 @@ impl MemFs {
         let local = core.local();
         core.check_open()?;
         local.counters.others.add(1);
-        run(core, &local)
+        run(core, &local).map_err(|error| unless_closed(core, error))
     }
 
     /// Counts another operation that changes something.
@@ -543,6 +543,16 @@ impl MemFs {
     #[cfg(any(test, debug_assertions, feature = "validate"))]
     pub fn validate(&self) {
         self.core().validate(&self.core().local());
+    }
+}
+
+/// What an operation answers that failed with `error`: where the store was closed meanwhile its directory may be gone, and
+/// with it the files that the operation wanted to make.
+#[cold]
+fn unless_closed(core: &Core, error: Error) -> Error {
+    match error {
+        Error::Io { .. } if core.is_closed() => Error::Closed,
+        error => error,
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct Node {
     /// The name counts one, every open handle one.
     refs: AtomicU32,
     state: AtomicU32,
-    pub(crate) spare: AtomicU32,
+    spare: AtomicU32,
 }
 
 #[cfg(not(memfs_loom))]
@@ -143,6 +143,11 @@ impl Node {
     pub(crate) fn live_kind(&self) -> Option<Kind> {
         let state = self.state.load(Ordering::Acquire);
         (state & LIVE != 0).then_some(if state & KIND_MASK == FILE { Kind::File } else { Kind::Directory })
+    }
+
+    /// Whether the content word is a file's: true from before its name leads to it until it is retired.
+    pub(crate) fn is_file(&self) -> bool {
+        self.state.load(Ordering::Acquire) & KIND_MASK == FILE
     }
 
     pub(super) fn is_directory_slot(&self) -> bool {

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    failpoint::pass,
     sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, thread},
 };
 use std::{io, path::PathBuf};
@@ -353,6 +354,7 @@ impl Shared {
             flight.at(unit);
         }
         let place = Place { segment: number, unit, len_bytes: bytes.len() };
+        pass("append: space reserved");
         let written = self.write(place, segment, owner, bytes);
         if let (Some(flight), Some(lasting), Ok(_)) = (flight, &self.lasting, &written) {
             flight.written();

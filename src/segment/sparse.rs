@@ -34,9 +34,13 @@ impl SparseSegments {
 }
 
 impl Segments {
-    /// Whether a lasting store takes more disk than it should for what lives in it.
-    pub(crate) fn is_out_of_proportion(&self) -> bool {
-        self.shared.is_out_of_proportion()
+    /// Gives spares back as long as a lasting store takes more disk than it should for what lives in it; whether it still does.
+    pub(crate) fn give_back_surplus(&self) -> bool {
+        while self.shared.is_out_of_proportion() {
+            let Some((number, segment)) = self.shared.unpark() else { return true };
+            self.shared.discard(number, &segment);
+        }
+        false
     }
 
     /// What to compact now; `None` if there would be no gain.
@@ -109,7 +113,7 @@ impl Shared {
 
     /// Whether the segments of a lasting store take more than twice what lives in them, and one more. (A temporary store's
     /// last no longer than it, and its spares are its way not to wait for the disk.)
-    pub(super) fn is_out_of_proportion(&self) -> bool {
+    fn is_out_of_proportion(&self) -> bool {
         if self.lasting.is_none() {
             return false;
         }

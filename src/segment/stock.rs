@@ -133,7 +133,7 @@ impl Shared {
     }
 
     /// A spare, without a ticket.
-    fn unpark(&self) -> Option<Numbered> {
+    pub(super) fn unpark(&self) -> Option<Numbered> {
         let number = self.spares.iter().find_map(|slot| {
             // AcqRel: Acquire pairs with the Release in `park`: the segment is ours from here. Release is not needed, but
             // there is no Acquire-only exchange that would be cheaper.
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     /// Gives back what `unpark` gave. Others may have reserved in it, if it was put back open: then it is in use.
-    fn discard(&self, number: u32, segment: &Segment) {
+    pub(super) fn discard(&self, number: u32, segment: &Segment) {
         segment.charge.force_ticket();
         if segment.state.load().is_sealed() || segment.state.seal() {
             self.forget(number, segment);
@@ -154,7 +154,7 @@ impl Shared {
 
     /// Puts a segment in hand among the spares, if it is good for one and there is a free slot.
     pub(super) fn park(&self, number: u32, segment: &Segment) -> bool {
-        if !segment.is_reusable() || self.ledger.is_over_limit() || self.is_out_of_proportion() {
+        if !segment.is_reusable() || self.ledger.is_over_limit() {
             return false;
         }
         segment.charge.unbind_ticket();

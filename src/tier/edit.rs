@@ -22,6 +22,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     sync::Ordering::*,
 };
 
@@ -257,6 +258,7 @@ impl Core {
             crate::model::written(slack.addr());
             slack.copy_from_nonoverlapping(data.as_ptr(), data.len());
         }
+        pass("append: written, not published");
         Some(arena.with_len(block, new_len))
     }
 

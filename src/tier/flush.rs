@@ -284,7 +284,7 @@ impl Core {
     /// no churn outruns it.
     fn keep_proportion(&self, log: &Log, flusher: &mut Flusher, local: &Local) {
         for _ in 0..COMPACTIONS {
-            if !self.ground.segments.is_out_of_proportion() {
+            if !self.ground.segments.give_back_surplus() {
                 return;
             }
             // Some of what seems to live may only wait for its end.

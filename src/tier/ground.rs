@@ -16,6 +16,7 @@ use crate::{
     arena::{Arena, BlockRef},
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     segment::{ExtentRef, SegmentHold, Segments},
     sync::{Arc, AtomicU64, Ordering::*},
 };
@@ -94,16 +95,21 @@ impl Ground {
     /// # Safety
     /// As in `retire`.
     unsafe fn retire_as(&self, local: &Local, guard: &Guard, word: Word, goes: bool) {
+        pass("retire: unlinked");
         match word.content() {
             Content::Empty | Content::Gone | Content::Pending(_) => {}
             Content::Ram(block) => {
                 let extent = self.take_extent(block);
-                if let (Some(limbo), None) = (&self.limbo, extent) {
+                if let Some(limbo) = &self.limbo {
+                    let bytes = self.arena.capacity(block) as i64;
+                    // In limbo it counts as not on disk, whether it was or not: that is what waits for the flusher.
+                    limbo.note_unflushed(if extent.is_some() { bytes } else { 0 });
                     if limbo.keeps(block, goes) {
                         local.counters.resident.add(-1);
+                        extent.inspect(|extent| limbo.push_extent(*extent));
                         return;
                     }
-                    limbo.note_unflushed(-(self.arena.capacity(block) as i64));
+                    limbo.note_unflushed(-bytes);
                 }
                 // SAFETY: the caller unlinked the word; the extent was just taken.
                 unsafe { self.retire_block(local, guard, block, extent) };

@@ -159,14 +159,14 @@ impl Core {
         sum
     }
 
-    /// What is known of a file, under `path`.
-    pub(crate) fn describe(&self, spot: &Spot<'_>, path: String, guard: &Guard) -> Metadata {
+    /// What is known of a file, under `path`; nothing if it is no more, or the store is being closed.
+    pub(crate) fn describe(&self, spot: &Spot<'_>, path: String, guard: &Guard) -> Option<Metadata> {
         let word = spot.word(self, guard);
         let node = spot.node;
-        Metadata {
+        Some(Metadata {
             path,
             kind: FileKind::File,
-            len: self.ground.len_of(word, guard).unwrap_or(0),
+            len: self.ground.len_of(word, guard)?,
             location: self.presence(word, guard).location(),
             priority: heat::priority(node),
             effective_priority: heat::effective(self, node),
@@ -174,7 +174,7 @@ impl Core {
             created: time_of(node.created.load(Relaxed)),
             modified: time_of(node.modified.load(Relaxed)),
             accessed: time_of(u64::from(node.accessed.load(Relaxed)) * 1_000_000_000),
-        }
+        })
     }
 
     /// Metadata of a file or directory by name.
@@ -202,7 +202,9 @@ impl Core {
             }
             let spot = self.resolve(At::Node(bound.id), &guard)?;
             let metadata = self.describe(&spot, name.unwrap_or_else(|| path.to_owned()), &guard);
-            if bound.still(&self.index) {
+            if let Some(metadata) = metadata
+                && bound.still(&self.index)
+            {
                 return Ok(metadata);
             }
         }
@@ -219,7 +221,7 @@ impl Core {
                 continue;
             }
             if let Some(path) = self.index.path_of(id, &guard) {
-                map.push(self.describe(&spot, path, &guard));
+                map.extend(self.describe(&spot, path, &guard));
             }
         }
         map.sort_unstable_by(|a, b| a.path.cmp(&b.path));

@@ -3,12 +3,14 @@
 //! # Invariants
 //! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes the dead and then a batch from
 //!    the order therefore has, or had before, every change that freed them.
-//! 2. A block that is not on disk is kept here while a flush may want to read it. One that was replaced: until the flush that
+//! 2. A block is kept here while a flush may want to read it, even if it is on disk: what a flush wrote it may have to write
+//!    again. One that was replaced: until the flush that
 //!    had begun by then has read; a later one sees the replacement. One that goes with its file: until the next flush is over,
 //!    for nothing replaces it, and a change through a handle may have its place after the removal.
 
 use crate::{
     arena::BlockRef,
+    failpoint::pass,
     segment::ExtentRef,
     sync::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering::*, fence},
 };
@@ -70,8 +72,8 @@ impl Limbo {
         }
     }
 
-    /// Takes a block that left its content word and is not on disk, if a flush may want to read it (invariant 2); `goes` with
-    /// its file, or was replaced.
+    /// Takes a block that left its content word if a flush may want to read it (invariant 2); it `goes` with its file, or was
+    /// replaced.
     ///
     /// What replaced it has its place in the order. SeqCst here and in `begin`: if this does not see that a flush has begun,
     /// that flush sees the replacement, and does not need the block.
@@ -132,6 +134,7 @@ impl<T> Stack<T> {
     }
 
     fn push(&self, value: T) {
+        pass("limbo: not in yet");
         let element = Box::into_raw(Box::new(Element { value, next: self.head.load(Relaxed) }));
         loop {
             // SAFETY: not shared before the exchange succeeds.

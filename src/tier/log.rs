@@ -12,8 +12,8 @@
 //! 1. A record is put into a content word once, by its maker, and appended by whoever meets it there. It is freed after it was
 //!    consumed, and not consumed before it was taken out of the word (`Core::complete`).
 //! 2. A record names blocks and does not hold them. A block whose bytes are not on disk yet stays in its content word: the hand
-//!    and the evacuation leave it alone. One that is replaced is given up at once if no flush is under way, for then what
-//!    replaced it will be in the same batch; else it waits for the end of the flush (`limbo`).
+//!    and the evacuation leave it alone. One that is replaced is given up at once if no flush is reading, for then what
+//!    replaced it will be in the same batch; else when the flush has read (`limbo`).
 //! 3. A priority changes only while its record is in the content word, so such changes have one order. The count in the heat
 //!    word tells a helper that comes late that it has been applied.
 
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     config::Priority,
     epoch::Guard,
+    failpoint::pass,
     index::{Node, NodeId},
     order::{Record, u32_at, u64_at},
     segment::ExtentRef,
@@ -214,6 +215,7 @@ impl Core {
         preparation: &mut Preparation<'_>,
     ) -> bool {
         let now = now_ns();
+        pass("change: staged");
         let swung = match (&self.log, preparation.0.take()) {
             (Some(log), Some(prepared)) => {
                 let same = if to.value() == from.value() { SAME } else { 0 };
@@ -231,6 +233,7 @@ impl Core {
                 let done = exchange(&spot.node.content, from, pending.in_place_of(from));
                 if done {
                     self.note_unflushed(prepared.bytes);
+                    pass("change: has the word, no place yet");
                     self.complete(spot.node, prepared.record, guard);
                 } else {
                     preparation.0 = Some(prepared);
@@ -239,6 +242,7 @@ impl Core {
             }
             _ => exchange(&spot.node.content, from, to.in_place_of(from)),
         };
+        pass("change: made, nothing retired");
         if swung && from.value() != to.value() {
             // Relaxed: a time orders nothing.
             spot.node.modified.store(now, Relaxed);
@@ -277,6 +281,7 @@ impl Core {
         {
             heat::apply_priority(self, node, priority, &record.mark);
         }
+        pass("change: has its place, no effect yet");
         while let Some(now) = taken() {
             if exchange(&node.content, now, to.in_place_of(now)) {
                 break;

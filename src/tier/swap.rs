@@ -20,6 +20,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     index::NodeId,
     scorer::Band,
     segment::{ExtentRef, SegmentHold},
@@ -175,6 +176,7 @@ impl Core {
             return Ok(0);
         }
         if let Some(extent) = self.ground.take_extent(block) {
+            pass("swap-out: extent taken");
             // One of fewer bytes is about to be taken from the block again: see `encode::place`.
             let whole = self.ground.segments.len(extent) == self.ground.arena.len(block);
             if whole && self.publish_disk(local, &guard, slot, word, extent) {
@@ -192,6 +194,7 @@ impl Core {
         let held = unsafe { HeldBlock::share(local, block) };
         drop(guard);
         let extent = self.store(local, held.bytes())?;
+        pass("swap-out: written");
         let guard = local.pin();
         // It may have been given a better priority meanwhile.
         let allowed = self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
@@ -233,6 +236,7 @@ impl Core {
         if !exchange(slot, word, Word::disk(extent).in_place_of(word)) {
             return false;
         }
+        pass("swap-out: exchanged");
         local.counters.swaps_out.add(1);
         // SAFETY: unlinked by the exchange, under the guard; its extent was taken or never there.
         unsafe { self.ground.retire_block(local, guard, block, None) };
@@ -252,6 +256,7 @@ impl Core {
     ) -> Result<Result<HeldBlock, SegmentHold>> {
         let len = hold.len();
         let Some(mut fresh) = self.block(local, len, priority) else { return Ok(Err(hold)) };
+        pass("swap-in: has a block");
         self.ground
             .read_extent(&hold, fresh.bytes_mut(len))
             .map_err(|error| error.about(&Core::name_of(at)))?;
@@ -265,7 +270,9 @@ impl Core {
             let header = self.ground.arena.header(block);
             // Relaxed: published with the block.
             header.extent.store(hold.extent().bits(), Relaxed);
+            pass("swap-in: read");
             if slot.is_some_and(|slot| exchange(slot, word, Word::ram(block).in_place_of(word))) {
+                pass("swap-in: exchanged");
                 local.counters.swaps_in.add(1);
                 self.note_resident(
                     local,

@@ -7,4 +7,5 @@ pub(crate) mod linear;
 pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod stores;
+pub(crate) mod ways;
 pub(crate) mod words;

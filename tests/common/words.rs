@@ -41,6 +41,15 @@ fn decode(bits: u64) -> Word {
     }
 }
 
+/// The words of contents; `None` is a hole.
+pub(crate) fn decoded(bytes: &[u8]) -> impl Iterator<Item = Option<Word>> {
+    assert_eq!(bytes.len() % 8, 0, "{} bytes", bytes.len());
+    bytes.chunks_exact(8).map(|word| match u64::from_le_bytes(word.try_into().unwrap()) {
+        0 => None,
+        bits => Some(decode(bits)),
+    })
+}
+
 /// Words `from_word..to_word` of file `id` as `version` writes them.
 pub(crate) fn image(id: u64, version: u64, from_word: u64, to_word: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(((to_word - from_word) * 8) as usize);
@@ -66,11 +75,9 @@ pub(crate) struct Run {
 pub(crate) fn runs_of(id: u64, offset: u64, bytes: &[u8]) -> Vec<Run> {
     assert_eq!((offset % 8, bytes.len() % 8), (0, 0), "file {id}: {} bytes at {offset}", bytes.len());
     let mut runs: Vec<Run> = Vec::new();
-    for (index, word) in bytes.chunks_exact(8).enumerate() {
+    for (index, word) in decoded(bytes).enumerate() {
         let place = offset / 8 + index as u64;
-        let bits = u64::from_le_bytes(word.try_into().unwrap());
-        let version = (bits != 0).then(|| {
-            let word = decode(bits);
+        let version = word.map(|word| {
             assert_eq!((word.id, word.place), (id, place), "a foreign word in a read at {offset}: {word:?}");
             word.version
         });

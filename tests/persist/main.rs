@@ -4,6 +4,7 @@
 mod fsck;
 mod history;
 mod kill;
+mod races;
 mod reopen;
 mod space;
 

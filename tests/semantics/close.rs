@@ -2,7 +2,11 @@
 
 use crate::{
     assert_fails,
-    common::{rng::bytes, stores::on_each},
+    common::{
+        kind::{Fails, Kind},
+        rng::bytes,
+        stores::{on_each, tiny},
+    },
 };
 use memfs::{OpenOptions, Priority, WriteOptions};
 
@@ -131,4 +135,35 @@ fn sync_of_a_temp_store_is_fine() {
         fs.write("/f", "x").unwrap();
         fs.sync().unwrap();
     });
+}
+
+/// A close beside other calls used to show in their answers: an error about the store's own directory, a length of 0.
+#[test]
+fn calls_beside_a_close_finish_or_say_closed() {
+    for round in 0..60 {
+        let fs = tiny().build().unwrap();
+        let file = fs.create("/f").unwrap();
+        file.write_at(&bytes(1, 8000), 0).unwrap();
+        std::thread::scope(|scope| {
+            let (fs, file) = (&fs, &file);
+            scope.spawn(move || {
+                let error = loop {
+                    match file.metadata() {
+                        Ok(metadata) => assert_eq!(metadata.len(), 8000),
+                        Err(error) => break error,
+                    }
+                };
+                assert_eq!(error.variant(), Kind::Closed, "{error}");
+            });
+            scope.spawn(move || {
+                let error = (0..).find_map(|i: u64| {
+                    fs.write(format!("/{i}"), bytes(i, 40_000)).and_then(|()| fs.gc(0.0)).err()
+                });
+                let error = error.expect("it ends");
+                assert_eq!(error.variant(), Kind::Closed, "{error}");
+            });
+            std::thread::sleep(std::time::Duration::from_millis(1 + round % 10));
+            fs.close().unwrap();
+        });
+    }
 }

@@ -1,11 +1,11 @@
 //! Many writers on the same names: whole contents only, and every read sees one of them.
 
-use super::ways;
 use crate::common::{
     alarm::Alarm,
     kind::{Fails, Kind},
     rng::Rng,
     stores::validate,
+    ways,
     words::{from_text, image, runs_of, to_text},
 };
 use memfs::{Builder, Error, MemFs, WriteOptions};

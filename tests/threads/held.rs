@@ -4,6 +4,7 @@ use crate::common::{
     alarm::Alarm,
     rng::Rng,
     stores::validate,
+    ways,
     words::{Run, image, runs_of},
 };
 use memfs::{FileRef, MemFs};
@@ -26,7 +27,7 @@ impl Held {
         match self {
             Held::Ref(held) => {
                 let one_piece = runs_of(id, 0, held);
-                assert_eq!(runs_of(id, 0, &super::ways::chunks(held)), one_piece);
+                assert_eq!(runs_of(id, 0, &ways::chunks(held)), one_piece);
                 one_piece
             }
             Held::Bytes(held) => runs_of(id, 0, held),

@@ -1,15 +1,13 @@
 //! Each file has one writer that uses every operation there is on it; readers check every read against what the file has
 //! been, and that a file never goes back in time; a third kind of thread moves everything between the tiers.
 
-use super::{
-    ledger::{Ledger, words_of},
-    ways::{self, WAYS},
-};
+use super::ledger::{Ledger, words_of};
 use crate::common::{
     alarm::Alarm,
     kind::{Fails, Kind},
     rng::Rng,
     stores::validate,
+    ways::{self, WAYS},
     words::{Run, image, overlay, runs_of},
 };
 use memfs::{Builder, MemFs, Priority, WriteOptions};

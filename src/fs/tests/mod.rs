@@ -5,6 +5,8 @@ mod history;
 
 mod corrupt;
 mod crash;
+mod meetings;
+mod progress;
 
 use super::{MemFs, store::Opener};
 use crate::{

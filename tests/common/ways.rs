@@ -57,6 +57,6 @@ pub(crate) fn chunks(held: &FileRef) -> Vec<u8> {
     joined
 }
 
-fn unwrapped(error: std::io::Error) -> memfs::Error {
+pub(crate) fn unwrapped(error: std::io::Error) -> memfs::Error {
     *error.into_inner().expect("an error of the store").downcast().expect("an error of the store")
 }
