@@ -8,8 +8,11 @@ use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use std::sync::Arc;
 
+type Name = Box<str>;
+type Bytes = Arc<[u8]>;
+
 pub(crate) struct Moka {
-    cache: Cache<Box<str>, Arc<[u8]>, RandomState>,
+    cache: Cache<Name, Bytes, RandomState>,
 }
 
 impl Engine for Moka {
@@ -23,9 +26,9 @@ impl Engine for Moka {
     type Session<'a> = &'a Moka;
 
     fn open(setup: &Setup) -> Outcome<Self> {
-        let cache: Cache<Box<str>, _, _> = Cache::builder()
+        let cache = Cache::builder()
             .max_capacity(setup.limit_bytes)
-            .weigher(|path, bytes: &Arc<[u8]>| (path.len() + bytes.len()) as u32)
+            .weigher(|path: &Name, bytes: &Bytes| (path.len() + bytes.len()) as u32)
             .build_with_hasher(RandomState::default());
         Ok(Self { cache })
     }
