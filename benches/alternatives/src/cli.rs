@@ -5,7 +5,7 @@ use crate::{
     engine::Outcome,
     engines,
     machine::Machine,
-    plan, report,
+    plan, replay, report,
     results::{self, Results},
 };
 use lexopt::prelude::*;
@@ -15,6 +15,8 @@ const HELP: &str = "\
 MemFS beside what it would be compared with.
 
 alternatives run [OPTIONS]     measure, and write tables and charts
+alternatives replay --traces D [--only A,B] [--workers N]
+                               miss ratios of request traces
 alternatives report [--out D]  write tables and charts again from results.json
 alternatives rows              what there is to measure
 alternatives engines           who is compared, and how each is set up
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Outcome<()> {
     };
     match command.as_str() {
         "run" => run_rows(parser),
+        "replay" => replay_traces(parser),
         "report" => {
             let arguments = Arguments::parse(parser)?;
             report::write(&Results::load(&arguments.out)?, &arguments.out)
@@ -105,6 +108,30 @@ impl Arguments {
         }
         Ok(arguments)
     }
+}
+
+fn replay_traces(mut parser: lexopt::Parser) -> Outcome<()> {
+    let mut out = PathBuf::from("docs/benchmarks");
+    let mut options = replay::Options {
+        traces: PathBuf::new(),
+        only: Vec::new(),
+        work_directory: std::env::temp_dir(),
+        workers: 0,
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("traces") => options.traces = parser.value()?.into(),
+            Long("only") => options.only = list(parser.value()?)?,
+            Long("work-dir") => options.work_directory = parser.value()?.into(),
+            Long("workers") => options.workers = parser.value()?.parse()?,
+            Long("out") => out = parser.value()?.into(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut results = Results::load(&out)?;
+    results.put_replays(replay::run(&options)?);
+    results.save(&out)?;
+    report::write(&results, &out)
 }
 
 fn list(value: OsString) -> Outcome<Vec<String>> {

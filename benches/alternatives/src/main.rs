@@ -16,6 +16,7 @@ mod engines;
 mod histogram;
 mod machine;
 mod plan;
+mod replay;
 mod report;
 mod requests;
 mod results;

@@ -119,8 +119,11 @@ pub(crate) struct Replayed {
     pub(crate) share: f64,
     pub(crate) threads: usize,
     pub(crate) capacity_bytes: u64,
-    /// Contents in RAM, mean over the replay.
+    /// Under which the contents in RAM came to the capacity on average.
+    pub(crate) limit_bytes: u64,
+    /// Contents in RAM, mean and most during the replay.
     pub(crate) resident_bytes: u64,
+    pub(crate) peak_bytes: u64,
     pub(crate) object_miss_ratio: f64,
     pub(crate) byte_miss_ratio: f64,
 }
@@ -162,6 +165,21 @@ impl Results {
         match self.rows.iter_mut().find(|old| old.id == row.id) {
             Some(old) => *old = row,
             None => self.rows.push(row),
+        }
+    }
+}
+
+impl Results {
+    /// Puts replays in the place of their predecessors.
+    pub(crate) fn put_replays(&mut self, replays: Vec<Replayed>) {
+        for new in replays {
+            let same = |old: &&mut Replayed| {
+                (&old.trace, old.share, old.threads) == (&new.trace, new.share, new.threads)
+            };
+            match self.replays.iter_mut().find(same) {
+                Some(old) => *old = new,
+                None => self.replays.push(new),
+            }
         }
     }
 }
