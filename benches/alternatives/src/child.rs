@@ -2,9 +2,9 @@
 //! JSON each. So an engine's memory is its process's, its allocator is its own, and what it does wrong ends only itself.
 
 use crate::{
-    content::Contents,
+    content::{self, Contents},
     data::Dataset,
-    engine::{Engine, Outcome, Setup},
+    engine::{Engine, Outcome, Session, Setup},
     machine,
     work::{Measured, Round, Worker},
 };
@@ -20,7 +20,7 @@ use std::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Scene {
     pub(crate) setup: Setup,
-    /// Whether to store all files before anything else.
+    /// Whether to store all files before anything else. If not they are there, and opening ends when one was read.
     pub(crate) fill: bool,
     /// Whether what is filled is worth a full check at the end.
     pub(crate) check_all: bool,
@@ -87,6 +87,11 @@ pub(crate) enum Answer {
 
 /// Serves one engine to whoever is at the other end of standard input.
 pub(crate) fn serve<E: Engine>() -> Outcome<()> {
+    // Who drives says it to the user, with the engine's name.
+    try_serve::<E>().or_else(|failure| answer(&Answer::Failed(failure.to_string())))
+}
+
+fn try_serve<E: Engine>() -> Outcome<()> {
     let mut lines = std::io::stdin().lock().lines();
     let mut next = || lines.next().transpose();
     let Some(first) = next()? else { return Ok(()) };
@@ -99,6 +104,13 @@ pub(crate) fn serve<E: Engine>() -> Outcome<()> {
 
     let began = Instant::now();
     let mut engine = E::open(&scene.setup)?;
+    if !scene.fill {
+        let key = data.key(data.files() / 2);
+        let is_right = engine.session(0)?.touch(key, |bytes| content::is_stamped(bytes, key.id))?;
+        if is_right != Some(true) {
+            return Err(format!("{} is not there any more", key.path).into());
+        }
+    }
     let open_seconds = began.elapsed().as_secs_f64();
     let began = Instant::now();
     if scene.fill {

@@ -29,6 +29,7 @@ Options of run:
   --round-ms N       how long a round is (default 200)
   --work-dir DIR     on disk, for those that need one (default: the system's directory for temporary files)
   --tmpfs DIR        default /dev/shm
+  --max-files N      how far growth is followed (default 1000000; at most 10000000)
   --out DIR          default docs/benchmarks; rows measured before stay unless measured again
 ";
 
@@ -48,7 +49,7 @@ pub(crate) fn run() -> Outcome<()> {
             report::write(&Results::load(&arguments.out)?, &arguments.out)
         }
         "rows" => {
-            for row in plan::scenes().iter().flat_map(|scene| &scene.rows) {
+            for row in plan::scenes().iter().chain(&plan::growth(u32::MAX)).flat_map(|scene| &scene.rows) {
                 println!("{:24} {}: {}", row.id, row.group, row.title);
             }
             Ok(())
@@ -71,6 +72,7 @@ pub(crate) fn run() -> Outcome<()> {
 struct Arguments {
     options: Options,
     out: PathBuf,
+    max_files: u32,
 }
 
 impl Arguments {
@@ -88,6 +90,7 @@ impl Arguments {
                 command: format!("alternatives {}", typed.join(" ")),
             },
             out: "docs/benchmarks".into(),
+            max_files: 1_000_000,
         };
         let options = &mut arguments.options;
         while let Some(argument) = parser.next()? {
@@ -99,6 +102,7 @@ impl Arguments {
                 Long("round-ms") => options.round_millis = parser.value()?.parse()?,
                 Long("work-dir") => options.work_directory = parser.value()?.into(),
                 Long("tmpfs") => options.tmpfs = parser.value()?.into(),
+                Long("max-files") => arguments.max_files = parser.value()?.parse()?,
                 Long("out") => arguments.out = parser.value()?.into(),
                 other => return Err(other.unexpected().into()),
             }
@@ -139,11 +143,11 @@ fn list(value: OsString) -> Outcome<Vec<String>> {
 }
 
 fn run_rows(parser: lexopt::Parser) -> Outcome<()> {
-    let Arguments { options, out } = Arguments::parse(parser)?;
+    let Arguments { options, out, max_files } = Arguments::parse(parser)?;
     let mut results = Results::load(&out)?;
     results.machine = Machine::describe();
     results.versions = results::versions();
-    for scene in plan::scenes() {
+    for scene in plan::scenes().into_iter().chain(plan::growth(max_files)) {
         for row in drive::scene(&scene, &options)? {
             results.put(row);
         }

@@ -1,13 +1,15 @@
 //! Lets engines take turns: starts a process for each, gives orders, gathers answers.
 
+mod reopening;
+
 use crate::{
     child::{self, Answer, Order},
     engine::{Outcome, Setup},
     engines::{self, Entry},
     machine::{self, MemoryCage},
-    plan::{RowPlan, Scene},
+    plan::{Kind, RowPlan, Scene},
     results::{self, Row, Score, Unit},
-    work::Measured,
+    work::{Measured, Round, Work},
 };
 use std::{
     fs,
@@ -118,6 +120,20 @@ impl Player {
         self.hear()
     }
 
+    /// Ends it at once, as a crash of the process would.
+    fn kill(&mut self) -> Outcome<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Closes it in order, and waits until its process is gone.
+    fn close(&mut self) -> Outcome<()> {
+        self.order(Order::Close)?;
+        self.process.wait()?;
+        Ok(())
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -141,7 +157,7 @@ struct Part {
 
 impl Part {
     /// Starts and fills it; what fails is noted in its scores.
-    fn start(entry: Entry, scene: &Scene, rows: usize, options: &Options) -> Outcome<(Self, u64)> {
+    fn start(entry: Entry, scene: &Scene, plans: &[&RowPlan], options: &Options) -> Outcome<(Self, u64)> {
         let name = format!("{}-{}", scene.id, entry.about.name);
         let on_disk = Scratch::new(&options.work_directory, &name)?;
         let on_tmpfs = Scratch::new(&options.tmpfs, &name)?;
@@ -157,12 +173,22 @@ impl Part {
         let cage = scene.cage_bytes.map(|bytes| MemoryCage::new(entry.about.name, bytes)).transpose()?;
         let score = Score { engine: entry.about.name.to_owned(), ..Score::default() };
         let mut part =
-            Self { entry, player: None, scores: vec![score; rows], _directories: [on_disk, on_tmpfs] };
+            Self { entry, player: None, scores: vec![score; plans.len()], _directories: [on_disk, on_tmpfs] };
         let began = Instant::now();
         let mut total = 0;
         match Player::start(entry, &child::Scene { setup, fill: true, check_all: true }, cage) {
-            Ok((player, Answer::Ready { memory, data_bytes, .. })) => {
-                part.scores.iter_mut().for_each(|score| score.memory = memory);
+            Ok((player, Answer::Ready { memory, data_bytes, fill_seconds, .. })) => {
+                let files = f64::from(scene.files);
+                for (score, plan) in part.scores.iter_mut().zip(plans) {
+                    score.memory = memory;
+                    let grown = memory.rss.saturating_sub(memory.rss_before) as f64;
+                    match plan.kind {
+                        Kind::Fill => score.values.push(files / fill_seconds),
+                        Kind::Memory { per_file: false } => score.values.push(grown),
+                        Kind::Memory { per_file: true } => score.values.push(grown / files),
+                        Kind::Work(_) | Kind::Open { .. } => {}
+                    }
+                }
                 part.player = Some(player);
                 total = data_bytes;
             }
@@ -182,16 +208,16 @@ impl Part {
     }
 
     /// One round; `keep` is false for the first, which warms up.
-    fn play(&mut self, row: usize, plan: &RowPlan, millis: u64, keep: bool) {
+    fn play(&mut self, row: usize, plan: &RowPlan, work: Work, millis: u64, keep: bool) {
         let Some(player) = &mut self.player else { return };
-        match Self::try_play(player, plan, millis) {
+        match Self::try_play(player, Round { work, threads: plan.threads, millis }) {
             Ok((measured, memory)) => {
                 let score = &mut self.scores[row];
                 score.missing += measured.missing;
                 score.wrong += measured.wrong;
                 score.memory = memory;
                 if keep {
-                    score.values.push(value_of(plan, &measured));
+                    score.values.push(value_of(plan.unit, work, &measured));
                     score.reads_ns.add(&measured.reads_ns);
                     score.writes_ns.add(&measured.writes_ns);
                 }
@@ -200,11 +226,11 @@ impl Part {
         }
     }
 
-    fn try_play(player: &mut Player, plan: &RowPlan, millis: u64) -> Outcome<(Measured, child::Memory)> {
-        if let crate::work::Work::Once { cold } = plan.work {
+    fn try_play(player: &mut Player, round: Round) -> Outcome<(Measured, child::Memory)> {
+        if let Work::Once { cold } = round.work {
             player.order(Order::Evict { cold })?;
         }
-        match player.order(Order::Round(plan.round(millis)))? {
+        match player.order(Order::Round(round))? {
             Answer::Measured { measured, memory } => Ok((measured, memory)),
             other => Err(format!("answered {other:?}").into()),
         }
@@ -220,7 +246,7 @@ impl Part {
                     score.wrong += wrong;
                     score.figures = figures.clone();
                 }
-                if let Err(failure) = player.order(Order::Close) {
+                if let Err(failure) = player.close() {
                     eprintln!("  {:16} did not close: {failure}", self.entry.about.name);
                 }
             }
@@ -231,14 +257,12 @@ impl Part {
     }
 }
 
-fn value_of(plan: &RowPlan, measured: &Measured) -> f64 {
-    match plan.unit {
-        Unit::Rate => measured.rate,
-        // All threads of a pass work at once: what counts is when the last one is through.
-        Unit::Seconds => {
-            measured.seconds / if plan.per_operation() { measured.operations as f64 } else { 1.0 }
-        }
-        Unit::Bytes => 0.0,
+fn value_of(unit: Unit, work: Work, measured: &Measured) -> f64 {
+    match (unit, work) {
+        (Unit::Rate, _) => measured.rate,
+        // All threads work at once: what counts is when the last one is through.
+        (_, Work::Once { .. }) => measured.seconds / measured.operations as f64,
+        (_, _) => measured.seconds,
     }
 }
 
@@ -249,6 +273,14 @@ pub(crate) fn scene(scene: &Scene, options: &Options) -> Outcome<Vec<Row>> {
         return Ok(Vec::new());
     }
     eprintln!("{}: {} files", scene.id, scene.files);
+    if plans.iter().any(|plan| matches!(plan.kind, Kind::Open { .. })) {
+        return reopening::scene(scene, &plans, options);
+    }
+    if scene.cage_bytes.is_some()
+        && let Err(failure) = MemoryCage::new("probe", 1 << 30)
+    {
+        return Ok(skipped(scene, &plans, options, &format!("no control group can be made: {failure}")));
+    }
     let (mut parts, mut data_bytes) = (Vec::new(), 0);
     for entry in engines::all() {
         let about = entry.about;
@@ -256,7 +288,7 @@ pub(crate) fn scene(scene: &Scene, options: &Options) -> Outcome<Vec<Row>> {
             && !scene.without.contains(&about.name)
             && options.wants_engine(about.name)
         {
-            let (part, total) = Part::start(entry, scene, plans.len(), options)?;
+            let (part, total) = Part::start(entry, scene, &plans, options)?;
             data_bytes = data_bytes.max(total);
             parts.push(part);
         }
@@ -277,6 +309,13 @@ pub(crate) fn scene(scene: &Scene, options: &Options) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
+/// Rows with a reason in place of figures.
+fn skipped(scene: &Scene, plans: &[&RowPlan], options: &Options, why: &str) -> Vec<Row> {
+    eprintln!("  skipped: {why}");
+    let row = |plan: &&RowPlan| Row { skipped: Some(why.to_owned()), ..blank(scene, plan, options) };
+    plans.iter().map(row).collect()
+}
+
 /// All rounds of all rows; each begins with another engine. How busy others were.
 fn rounds(parts: &mut [Part], plans: &[&RowPlan], options: &Options) -> f64 {
     let began = (Instant::now(), machine::busy_seconds());
@@ -287,9 +326,10 @@ fn rounds(parts: &mut [Part], plans: &[&RowPlan], options: &Options) -> f64 {
     let ours_before = ours(parts);
     for round in 0..=options.rounds {
         for (row, plan) in plans.iter().enumerate() {
+            let Kind::Work(work) = plan.kind else { continue };
             for turn in 0..parts.len() {
                 let part = (turn + round) % parts.len();
-                parts[part].play(row, plan, options.round_millis, round > 0);
+                parts[part].play(row, plan, work, options.round_millis, round > 0);
             }
         }
     }
@@ -307,7 +347,7 @@ fn blank(scene: &Scene, plan: &RowPlan, options: &Options) -> Row {
         files: scene.files,
         data_bytes: 0,
         limit_bytes: scene.limit_bytes,
-        round_millis: if plan.work.is_pass() { 0 } else { options.round_millis },
+        round_millis: if plan.is_pass() { 0 } else { options.round_millis },
         taken: results::timestamp(),
         command: options.command.clone(),
         others_busy: 0.0,

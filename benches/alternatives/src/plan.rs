@@ -5,7 +5,7 @@ use crate::{
     engine::Can,
     requests::Spread,
     results::Unit,
-    work::{Round, Work},
+    work::Work,
 };
 
 const KIB: u32 = 1 << 10;
@@ -38,18 +38,30 @@ pub(crate) struct RowPlan {
     pub(crate) group: &'static str,
     pub(crate) title: String,
     pub(crate) unit: Unit,
-    pub(crate) work: Work,
+    pub(crate) kind: Kind,
     pub(crate) threads: usize,
 }
 
-impl RowPlan {
-    pub(crate) fn round(&self, millis: u64) -> Round {
-        Round { work: self.work, threads: self.threads, millis }
-    }
+/// What a row's values are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Rounds of work.
+    Work(Work),
+    /// How fast all files were created, one by one or in the engine's own way of filling.
+    Fill,
+    /// How much the process had grown then; of one file, or of all.
+    Memory { per_file: bool },
+    /// How long it takes until an engine that is opened again has read one file.
+    Open { killed: bool },
+}
 
-    /// Whether seconds are those of one file and not of all.
-    pub(crate) fn per_operation(&self) -> bool {
-        matches!(self.work, Work::Once { .. })
+impl RowPlan {
+    /// Whether a value is one of a pass over everything, which takes what it takes.
+    pub(crate) fn is_pass(&self) -> bool {
+        match self.kind {
+            Kind::Work(work) => work.is_pass(),
+            Kind::Fill | Kind::Memory { .. } | Kind::Open { .. } => true,
+        }
     }
 }
 
@@ -59,7 +71,14 @@ fn plural(threads: usize) -> &'static str {
 
 fn rated(group: &'static str, id: String, title: String, work: Work, threads: usize) -> RowPlan {
     let title = format!("{title}, {}", plural(threads));
-    RowPlan { id: format!("{id}-{threads}t"), group, title, unit: Unit::Rate, work, threads }
+    RowPlan {
+        id: format!("{id}-{threads}t"),
+        group,
+        title,
+        unit: Unit::Rate,
+        kind: Kind::Work(work),
+        threads,
+    }
 }
 
 fn short(spread: Spread) -> &'static str {
@@ -168,5 +187,181 @@ pub(crate) fn scenes() -> Vec<Scene> {
                 .into(),
             ..fitting("churn-1k", 65_536, KIB)
         },
+        over(OVER_FREE, "over-free", None),
+        over(OVER_CAPPED, "over-capped", Some(OVER_LIMIT + OVER_LIMIT / 4 + 48 * MIB)),
+        swapping_in(),
+        listing(),
+        globbing(),
+        reopening(),
     ]
+}
+
+/// What engines may use in RAM where there is more.
+const OVER_LIMIT: u64 = 128 * MIB;
+const OVER_FREE: &str = "Four times the limit, page cache free";
+const OVER_CAPPED: &str = "Four times the limit, memory and page cache capped";
+const MIXED_LENGTHS: Lengths = Lengths::LogUniform { least: 4 * KIB, most: 256 * KIB };
+
+fn files_of(total_bytes: u64) -> u32 {
+    (total_bytes as f64 / MIXED_LENGTHS.mean()) as u32
+}
+
+fn over(group: &'static str, id: &'static str, cage_bytes: Option<u64>) -> Scene {
+    let row = |threads| {
+        let work = Work::Mix { spread: Spread::Zipf, writes_percent: 5 };
+        let title = "95 % copy, 5 % overwrite, Zipf 0.99, 4 to 256 KiB".to_owned();
+        rated(group, id.to_owned(), title, work, threads)
+    };
+    Scene {
+        id,
+        files: files_of(4 * OVER_LIMIT),
+        lengths: MIXED_LENGTHS,
+        limit_bytes: OVER_LIMIT,
+        wants: |can| can.overflow && can.write,
+        cage_bytes,
+        rows: vec![row(1), row(2)],
+        ..fitting(id, 0, 0)
+    }
+}
+
+fn swapping_in() -> Scene {
+    let row = |cold: bool, threads| {
+        let cache = if cold { "cold" } else { "warm" };
+        RowPlan {
+            id: format!("swapin-{cache}-{threads}t"),
+            group: "Everything read once from disk, 4 to 256 KiB, by file",
+            title: format!("page cache {cache}, {}", plural(threads)),
+            unit: Unit::Seconds,
+            kind: Kind::Work(Work::Once { cold }),
+            threads,
+        }
+    };
+    Scene {
+        files: files_of(512 * MIB),
+        lengths: MIXED_LENGTHS,
+        limit_bytes: 1024 * MIB,
+        // Who forgets cannot read everything.
+        wants: |can| can.overflow && !can.forget,
+        rows: vec![row(false, 1), row(false, 2), row(true, 1), row(true, 2)],
+        ..fitting("swapin", 0, 0)
+    }
+}
+
+fn listing() -> Scene {
+    Scene {
+        layout: Layout::Flat,
+        threads: 1,
+        limit_bytes: 1024 * MIB,
+        wants: |can| can.list,
+        rows: vec![RowPlan {
+            id: "list-100k".to_owned(),
+            group: "Listing",
+            title: "one directory of 100,000 files, sorted".to_owned(),
+            unit: Unit::Seconds,
+            kind: Kind::Work(Work::List),
+            threads: 1,
+        }],
+        ..fitting("list-100k", 100_000, SMALL)
+    }
+}
+
+/// Bytes of a file where names are what counts.
+const SMALL: u32 = 100;
+
+fn globbing() -> Scene {
+    let row = |id: &str, group, title: &str, unit, kind| RowPlan {
+        id: id.to_owned(),
+        group,
+        title: title.to_owned(),
+        unit,
+        kind,
+        threads: 1,
+    };
+    const MEMORY: &str = "1,000,000 files of 100 bytes";
+    Scene {
+        threads: 1,
+        limit_bytes: 1024 * MIB,
+        wants: |can| can.write,
+        rows: vec![
+            row("fill-1m", MEMORY, "created one after the other", Unit::Rate, Kind::Fill),
+            row(
+                "memory-1m",
+                MEMORY,
+                "memory, by how much the process grew",
+                Unit::Bytes,
+                Kind::Memory { per_file: false },
+            ),
+            row(
+                "glob-1m",
+                "Listing",
+                "glob of an eighth of 1,000,000 paths",
+                Unit::Seconds,
+                Kind::Work(Work::Glob),
+            ),
+        ],
+        ..fitting("files-1m", 1_000_000, SMALL)
+    }
+}
+
+fn reopening() -> Scene {
+    let row = |id: &str, title: &str, killed| RowPlan {
+        id: id.to_owned(),
+        group: "Opening a store of 1,000,000 files",
+        title: title.to_owned(),
+        unit: Unit::Seconds,
+        kind: Kind::Open { killed },
+        threads: 1,
+    };
+    Scene {
+        threads: 1,
+        limit_bytes: 1024 * MIB,
+        wants: |can| can.reopen,
+        rows: vec![
+            row("open-1m-closed", "after close, until a file is read", false),
+            row("open-1m-killed", "after a kill while writing, until a file is read", true),
+        ],
+        ..fitting("open-1m", 1_000_000, SMALL)
+    }
+}
+
+/// The same work with more and more files of 100 bytes.
+pub(crate) fn growth(max_files: u32) -> Vec<Scene> {
+    const SIZES: [(u32, &str, &str); 5] = [
+        (1_000, "1k", "grow-1k"),
+        (10_000, "10k", "grow-10k"),
+        (100_000, "100k", "grow-100k"),
+        (1_000_000, "1m", "grow-1m"),
+        (10_000_000, "10m", "grow-10m"),
+    ];
+    SIZES
+        .into_iter()
+        .filter(|&(files, ..)| files <= max_files)
+        .map(|(files, short, id)| grown(files, short, id))
+        .collect()
+}
+
+fn grown(files: u32, short: &str, id: &'static str) -> Scene {
+    let row = |what: &str, group, unit, kind| RowPlan {
+        id: format!("grow-{what}-{short}"),
+        group,
+        title: format!("{short} files"),
+        unit,
+        kind,
+        threads: 1,
+    };
+    let overwrite = Work::Mix { spread: Spread::Uniform, writes_percent: 100 };
+    Scene {
+        threads: 1,
+        limit_bytes: (u64::from(files) * 1000).max(64 * MIB),
+        // Maps, and what reads without a copy; caches and databases are in the rows above.
+        wants: |can| can.write && can.remove && !can.forget && (!can.overflow || !can.reopen),
+        without: &["std_fs_tmpfs", "std_fs_disk", "vfs", "object_store", "feoxdb"],
+        rows: vec![
+            row("fill", "Growth: creation", Unit::Rate, Kind::Fill),
+            row("memory", "Growth: memory by file", Unit::Bytes, Kind::Memory { per_file: true }),
+            row("touch", "Growth: touch, uniform", Unit::Rate, Kind::Work(Work::Touch(Spread::Uniform))),
+            row("overwrite", "Growth: overwrite, uniform", Unit::Rate, Kind::Work(overwrite)),
+        ],
+        ..fitting(id, files, SMALL)
+    }
 }

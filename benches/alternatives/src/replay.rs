@@ -163,10 +163,14 @@ fn replay(
         .build()?;
     fill(&fs, trace, paths)?;
     let start = Barrier::new(threads);
-    let next = AtomicUsize::new(0);
+    let places: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
     let parts: Vec<Outcome<Misses>> = std::thread::scope(|scope| {
-        let handles: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| worked(&fs, trace, paths, &next, &start))).collect();
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (fs, places, start) = (&fs, &places, &start);
+                scope.spawn(move || worked(fs, trace, paths, thread, places, start))
+            })
+            .collect();
         handles
             .into_iter()
             .map(|handle| handle.join().unwrap_or_else(|_| Err("a thread died".into())))
@@ -214,21 +218,31 @@ fn tag(id: u32, len: usize) -> Vec<u8> {
     id.to_le_bytes().into_iter().take(len).collect()
 }
 
-/// One thread's requests: each takes the next one of all, so that threads stay together in the trace.
+/// How many requests a thread may be ahead of another.
+const AHEAD: usize = 64;
+
+/// One thread's requests: those for its share of the objects, so that no object is fetched by two at once, which would count
+/// a miss twice where requests come in bursts. Threads stay together in the trace.
 fn worked(
     fs: &MemFs,
     trace: &Trace,
     paths: &[String],
-    next: &AtomicUsize,
+    thread: usize,
+    places: &[AtomicUsize],
     start: &Barrier,
 ) -> Outcome<Misses> {
-    let mut misses = Misses::default();
+    let (mut misses, mut looked) = (Misses::default(), 0);
     let look_every = (trace.requests.len() / LOOKS).max(1);
     start.wait();
-    loop {
-        // Relaxed: it deals out numbers and orders nothing else.
-        let i = next.fetch_add(1, Ordering::Relaxed);
-        let Some(&id) = trace.requests.get(i) else { return Ok(misses) };
+    let is_mine = |id: u32| (id.wrapping_mul(0x9e37_79b9) >> 16) as usize % places.len() == thread;
+    let mine = trace.requests.iter().enumerate().filter(|&(_, &id)| is_mine(id));
+    let _done = Finished(&places[thread]);
+    for (i, &id) in mine {
+        // Relaxed: places order nothing but themselves.
+        places[thread].store(i, Ordering::Relaxed);
+        while places.iter().any(|place| place.load(Ordering::Relaxed) + AHEAD < i) {
+            std::thread::yield_now();
+        }
         let (path, len) = (&paths[id as usize], trace.sizes[id as usize] as usize);
         // A file without bytes is never fetched.
         if len > 0 && fs.metadata(path)?.location() == Location::Disk {
@@ -240,11 +254,22 @@ fn worked(
             return Err(format!("{path} has other contents than were written").into());
         }
         // A cache that is still filling is not full; the first tenth does not count.
-        if i % look_every == 0 && i > trace.requests.len() / 10 {
+        if looked + look_every <= i && i > trace.requests.len() / 10 {
             let resident = fs.stats().memory.total_size;
             misses.resident_sum += resident;
             misses.resident_peak = misses.resident_peak.max(resident);
             misses.looks += 1;
+            looked = i;
         }
+    }
+    Ok(misses)
+}
+
+/// Keeps nobody waiting for a thread that has ended, well or badly.
+struct Finished<'a>(&'a AtomicUsize);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        self.0.store(usize::MAX / 2, Ordering::Relaxed);
     }
 }

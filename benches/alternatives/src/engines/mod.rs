@@ -4,13 +4,33 @@ mod bare_array;
 mod bare_map;
 mod bare_map_owned;
 mod dashmap;
+#[cfg(feature = "feoxdb")]
+mod feoxdb;
+#[cfg(feature = "fjall")]
+mod fjall;
+#[cfg(feature = "foyer")]
+mod foyer;
+#[cfg(feature = "heed")]
+mod heed;
 mod memfs;
 #[cfg(feature = "moka")]
 mod moka;
+#[cfg(feature = "object_store")]
+mod object_store;
+mod one_file;
 mod papaya;
 mod quick_cache;
+#[cfg(feature = "redb")]
+mod redb;
+#[cfg(any(feature = "fjall", feature = "redb", feature = "sled"))]
+mod reopen;
 mod scc_index;
 mod scc_map;
+#[cfg(feature = "sled")]
+mod sled;
+mod std_fs;
+#[cfg(feature = "vfs")]
+mod vfs;
 
 use crate::{
     child,
@@ -40,9 +60,31 @@ const ENTRIES: &[Entry] = &[
     #[cfg(feature = "moka")]
     entry::<moka::Moka>(),
     entry::<quick_cache::QuickCache>(),
+    #[cfg(feature = "foyer")]
+    entry::<foyer::Memory>(),
+    #[cfg(feature = "foyer")]
+    entry::<foyer::Hybrid>(),
+    #[cfg(feature = "redb")]
+    entry::<redb::Redb>(),
+    #[cfg(feature = "heed")]
+    entry::<heed::Lmdb>(),
+    #[cfg(feature = "fjall")]
+    entry::<fjall::Fjall>(),
+    #[cfg(feature = "sled")]
+    entry::<sled::Sled>(),
+    #[cfg(feature = "feoxdb")]
+    entry::<feoxdb::Feox>(),
+    #[cfg(feature = "object_store")]
+    entry::<object_store::Objects>(),
+    #[cfg(feature = "vfs")]
+    entry::<vfs::Vfs>(),
+    entry::<std_fs::Tmpfs>(),
+    entry::<std_fs::Disk>(),
     entry::<bare_map::BareMap>(),
     entry::<bare_map_owned::BareMapOwned>(),
     entry::<bare_array::BareArray>(),
+    entry::<one_file::Pread>(),
+    entry::<one_file::Mapping>(),
 ];
 
 /// All that are compiled in.
