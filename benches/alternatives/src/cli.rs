@@ -22,7 +22,7 @@ alternatives rows              what there is to measure
 alternatives engines           who is compared, and how each is set up
 
 Options of run:
-  --only A,B         rows whose names contain one of these
+  --only A,B         rows whose names begin with one of these
   --engines A,B      only these engines
   --without A,B      all but these
   --rounds N         rounds that count, after one that warms up (default 7)

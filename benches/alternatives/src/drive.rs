@@ -22,7 +22,7 @@ use std::{
 /// What the user chose.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Rows whose names contain one of these; all if empty.
+    /// Rows whose names begin with one of these; all if empty.
     pub(crate) only: Vec<String>,
     /// Engines by name; all if empty.
     pub(crate) engines: Vec<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn wants_row(&self, id: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| id.contains(part.as_str()))
+        self.only.is_empty() || self.only.iter().any(|start| id.starts_with(start.as_str()))
     }
 
     pub(crate) fn wants_engine(&self, name: &str) -> bool {
