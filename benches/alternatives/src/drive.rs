@@ -147,6 +147,10 @@ impl Drop for Player {
     }
 }
 
+/// How long an engine in a control group works before it counts as living there.
+const TRIAL_MILLIS: u64 = 300;
+const TRIALS: usize = 3;
+
 /// One engine's part in a scene, row by row.
 struct Part {
     entry: Entry,
@@ -156,8 +160,30 @@ struct Part {
 }
 
 impl Part {
-    /// Starts and fills it; what fails is noted in its scores.
+    /// Starts and fills it; what fails is noted in its scores. Who does not live within a control group is told half as much,
+    /// and half of that, before it is out.
     fn start(entry: Entry, scene: &Scene, plans: &[&RowPlan], options: &Options) -> Outcome<(Self, u64)> {
+        let began = Instant::now();
+        let mut told_bytes = scene.limit_bytes;
+        let (part, total) = loop {
+            let (part, total) = Self::start_with(entry, scene, plans, options, told_bytes)?;
+            let is_last = scene.cage_bytes.is_none() || told_bytes <= scene.limit_bytes / 4;
+            if part.player.is_some() || is_last {
+                break (part, total);
+            }
+            told_bytes /= 2;
+        };
+        eprintln!("  {:16} ready after {:.1} s", entry.about.name, began.elapsed().as_secs_f64());
+        Ok((part, total))
+    }
+
+    fn start_with(
+        entry: Entry,
+        scene: &Scene,
+        plans: &[&RowPlan],
+        options: &Options,
+        told_bytes: u64,
+    ) -> Outcome<(Self, u64)> {
         let name = format!("{}-{}", scene.id, entry.about.name);
         let on_disk = Scratch::new(&options.work_directory, &name)?;
         let on_tmpfs = Scratch::new(&options.tmpfs, &name)?;
@@ -165,38 +191,48 @@ impl Part {
             files: scene.files,
             lengths: scene.lengths,
             layout: scene.layout,
-            limit_bytes: scene.limit_bytes,
+            limit_bytes: told_bytes,
             directory: on_disk.0.clone(),
             tmpfs: on_tmpfs.0.clone(),
             threads: scene.threads,
         };
         let cage = scene.cage_bytes.map(|bytes| MemoryCage::new(entry.about.name, bytes)).transpose()?;
-        let score = Score { engine: entry.about.name.to_owned(), ..Score::default() };
-        let mut part =
-            Self { entry, player: None, scores: vec![score; plans.len()], _directories: [on_disk, on_tmpfs] };
-        let began = Instant::now();
+        let is_caged = cage.is_some();
+        let score = Score { engine: entry.about.name.to_owned(), told_bytes, ..Score::default() };
+        let scores = vec![score; plans.len()];
+        let mut part = Self { entry, player: None, scores, _directories: [on_disk, on_tmpfs] };
         let mut total = 0;
         match Player::start(entry, &child::Scene { setup, fill: true, check_all: true }, cage) {
             Ok((player, Answer::Ready { memory, data_bytes, fill_seconds, .. })) => {
-                let files = f64::from(scene.files);
-                for (score, plan) in part.scores.iter_mut().zip(plans) {
-                    score.memory = memory;
-                    let grown = memory.rss.saturating_sub(memory.rss_before) as f64;
-                    match plan.kind {
-                        Kind::Fill => score.values.push(files / fill_seconds),
-                        Kind::Memory { per_file: false } => score.values.push(grown),
-                        Kind::Memory { per_file: true } => score.values.push(grown / files),
-                        Kind::Work(_) | Kind::Open { .. } => {}
-                    }
-                }
+                part.filled(memory, fill_seconds, scene, plans);
                 part.player = Some(player);
                 total = data_bytes;
             }
             Ok((_, other)) => part.fail(&format!("answered {other:?}")),
             Err(failure) => part.fail(&failure.to_string()),
         }
-        eprintln!("  {:16} ready after {:.1} s", entry.about.name, began.elapsed().as_secs_f64());
+        if is_caged && let Some(Kind::Work(work)) = plans.last().map(|plan| plan.kind) {
+            // Whether it lives through the work, too.
+            for _ in 0..TRIALS {
+                part.play(plans.len() - 1, plans[plans.len() - 1], work, TRIAL_MILLIS, false);
+            }
+        }
         Ok((part, total))
+    }
+
+    /// Notes what the filling itself tells.
+    fn filled(&mut self, memory: child::Memory, seconds: f64, scene: &Scene, plans: &[&RowPlan]) {
+        let files = f64::from(scene.files);
+        for (score, plan) in self.scores.iter_mut().zip(plans) {
+            score.memory = memory;
+            let grown = memory.rss.saturating_sub(memory.rss_before) as f64;
+            match plan.kind {
+                Kind::Fill => score.values.push(files / seconds),
+                Kind::Memory { per_file: false } => score.values.push(grown),
+                Kind::Memory { per_file: true } => score.values.push(grown / files),
+                Kind::Work(_) | Kind::Open { .. } => {}
+            }
+        }
     }
 
     fn fail(&mut self, why: &str) {

@@ -35,6 +35,9 @@ pub(crate) struct Score {
     pub(crate) missing: u64,
     pub(crate) wrong: u64,
     pub(crate) memory: Memory,
+    /// The limit it was told: the row's, or less where it did not live within the control group otherwise.
+    #[serde(default)]
+    pub(crate) told_bytes: u64,
     /// What went wrong, if it is out.
     pub(crate) failure: Option<String>,
     /// Its own figures at the end.

@@ -10,8 +10,6 @@ use heed::{
     types::{Bytes, Str},
 };
 
-const BATCH: u32 = 4096;
-
 type Files = Database<'static, Str, Bytes>;
 
 pub(crate) struct Lmdb {
@@ -52,9 +50,9 @@ impl Engine for Lmdb {
     }
 
     fn fill(&mut self, data: &'static Dataset, contents: &mut Contents) -> Outcome<()> {
-        for first in (0..data.files()).step_by(BATCH as usize) {
+        for batch in super::batches(data) {
             let mut transaction = self.env.write_txn()?;
-            for id in first..data.files().min(first + BATCH) {
+            for id in batch {
                 let put = |bytes: &[u8]| self.files.put(&mut transaction, data.key(id).path, bytes);
                 contents.with(id, 0, data.lengths.of(id), put)?;
             }

@@ -32,6 +32,8 @@ mod std_fs;
 #[cfg(feature = "vfs")]
 mod vfs;
 
+#[cfg(any(feature = "redb", feature = "heed"))]
+use crate::data::Dataset;
 use crate::{
     child,
     engine::{About, Engine, Outcome},
@@ -95,6 +97,22 @@ pub(crate) fn all() -> impl Iterator<Item = Entry> {
 pub(crate) fn find(name: &str) -> Outcome<Entry> {
     let found = all().find(|entry| entry.about.name == name);
     found.ok_or_else(|| format!("no engine is called {name:?}; see `alternatives engines`").into())
+}
+
+/// All files, in groups that make a transaction of a reasonable size.
+#[cfg(any(feature = "redb", feature = "heed"))]
+fn batches(data: &Dataset) -> impl Iterator<Item = std::ops::Range<u32>> {
+    const FILES: u32 = 4096;
+    const BYTES: usize = 8 << 20;
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let (first, mut bytes) = (next, 0);
+        while next < data.files() && next - first < FILES && bytes < BYTES {
+            bytes += data.lengths.of(next);
+            next += 1;
+        }
+        (next > first).then_some(first..next)
+    })
 }
 
 /// The paths below `directory` that `each` is shown, sorted: how a map lists.

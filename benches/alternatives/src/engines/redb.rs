@@ -18,8 +18,6 @@ use std::{
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
 /// Writes between two that are made durable. Space that was freed since the last durable one cannot be used again.
 const DURABLE_EVERY: u64 = 1024;
-/// Files to a transaction when filling.
-const BATCH: u32 = 4096;
 
 pub(crate) struct Redb {
     store: Reopen<Database>,
@@ -57,11 +55,11 @@ impl Engine for Redb {
 
     fn fill(&mut self, data: &'static Dataset, contents: &mut Contents) -> Outcome<()> {
         let database = self.store.get()?;
-        for first in (0..data.files()).step_by(BATCH as usize) {
+        for batch in super::batches(data) {
             let transaction = database.begin_write()?;
             {
                 let mut table = transaction.open_table(FILES)?;
-                for id in first..data.files().min(first + BATCH) {
+                for id in batch {
                     contents.with(id, 0, data.lengths.of(id), |bytes| -> Outcome<()> {
                         table.insert(data.key(id).path, bytes)?;
                         Ok(())

@@ -49,7 +49,8 @@ benches/alternatives/target/release/alternatives replay --traces DIR    # the re
 - **Latencies** are those of one operation in 64, with the cost of one reading of the clock in them.
 - **Allocator**: jemalloc, for all. MemFS has its own memory for contents.
 - **Memory limit**: four times the contents where all is to fit. Caches count contents and names; MemFS its whole footprint.
-- **Capped** rows hold each engine's process, page cache included, within 1.25 times the limit and 48 MiB, by a control group.
+- **Capped** rows hold each engine's process, page cache included, within 1.25 times the limit and 48 MiB, by a control group. Who is
+  killed there is told half of the limit, and half of that; the tables of memory say what each was told.
 - **Cold** means that the engine's files were dropped from the page cache. The disk is a virtual one: what its host caches is not known.
 - **Replays**: all files of a trace are written and swapped out, then each request is a read, a miss if the bytes were not in RAM. The
   simulated caches hold contents only; MemFS's limit covers names and tables as well, so a limit is looked for under which
@@ -175,7 +176,7 @@ fn cell(row: &Row, score: &Score) -> String {
         let _ = write!(cell, " ({}-{})", show(summary.lower_quartile), show(summary.upper_quartile));
     }
     if score.missing > 0 {
-        let _ = write!(cell, ", {} reads of lost files", score.missing);
+        let _ = write!(cell, ", {} reads found nothing", score.missing);
     }
     cell
 }
@@ -250,7 +251,7 @@ fn footprints(out: &mut String, row: &Row) {
     let _ = writeln!(
         out,
         "Memory at the end, limit {}. Pages of mapped files count as resident, and can be taken back by the system.\n\n\
-         | | process grew by | of the limit | of that, not files |\n|---|---|---|---|",
+         | | told | process grew by | of what it was told | of that, not files |\n|---|---|---|---|---|",
         show(row.limit_bytes)
     );
     for score in row.ranked() {
@@ -341,4 +342,7 @@ Left out:
   reads come from the page cache, as on tmpfs.
 - **moka, quick_cache, foyer** are caches: they are in no listing row, and forget what does not fit, so they are in no row with
   more than fits. foyer's hybrid cache is in those, with the reads of files that it had lost.
+
+A read that **found nothing** is one of a file that is there throughout: a cache had let it go, or a map's update is not one step for
+readers (scc's HashIndex). An engine with such reads is not counted as the best alternative of the row.
 ";

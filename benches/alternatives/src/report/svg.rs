@@ -64,7 +64,7 @@ fn bar(out: &mut String, row: &Row, score: &Score, scale: f64, top: f64) {
     let length = summary.median * scale;
     let (from, to) = (LABELS + summary.lower_quartile * scale, LABELS + summary.upper_quartile * scale);
     let middle = top + BAR / 2.0;
-    let lost = if score.missing > 0 { ", loses files" } else { "" };
+    let lost = if score.missing > 0 { ", some reads found nothing" } else { "" };
     let _ = writeln!(
         out,
         "<text class=\"n\" x=\"{:.1}\" y=\"{:.1}\">{}</text><rect class=\"{class}\" x=\"{LABELS}\" y=\"{top:.1}\" \
