@@ -237,7 +237,7 @@ impl Part {
 
     fn fail(&mut self, why: &str) {
         eprintln!("  {:16} is out: {why}", self.entry.about.name);
-        for score in &mut self.scores {
+        for score in self.scores.iter_mut().filter(|score| score.values.is_empty()) {
             score.failure.get_or_insert_with(|| why.to_owned());
         }
         self.player = None;
@@ -245,7 +245,7 @@ impl Part {
 
     /// One round; `keep` is false for the first, which warms up.
     fn play(&mut self, row: usize, plan: &RowPlan, work: Work, millis: u64, keep: bool) {
-        let Some(player) = &mut self.player else { return };
+        let Some(player) = self.player.as_mut().filter(|_| plan.takes(self.entry.about)) else { return };
         match Self::try_play(player, Round { work, threads: plan.threads, millis }) {
             Ok((measured, memory)) => {
                 let score = &mut self.scores[row];
@@ -333,8 +333,10 @@ pub(crate) fn scene(scene: &Scene, options: &Options) -> Outcome<Vec<Row>> {
     parts.iter_mut().for_each(Part::finish);
     let mut rows: Vec<Row> = plans.iter().map(|plan| blank(scene, plan, options)).collect();
     for part in parts {
-        for (row, score) in rows.iter_mut().zip(part.scores) {
-            row.scores.push(score);
+        for ((row, plan), score) in rows.iter_mut().zip(&plans).zip(part.scores) {
+            if plan.takes(part.entry.about) {
+                row.scores.push(score);
+            }
         }
     }
     for row in &mut rows {

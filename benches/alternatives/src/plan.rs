@@ -2,7 +2,7 @@
 
 use crate::{
     data::{Layout, Lengths},
-    engine::Can,
+    engine::{About, Can},
     requests::Spread,
     results::Unit,
     work::Work,
@@ -56,6 +56,16 @@ pub(crate) enum Kind {
 }
 
 impl RowPlan {
+    /// Whether an engine of the scene is in this row.
+    pub(crate) fn takes(&self, about: About) -> bool {
+        match self.kind {
+            Kind::Work(Work::List) => about.can.list,
+            // vfs looks at all paths to list one directory: its walk takes as long as files times directories.
+            Kind::Work(Work::Glob) => about.can.list && about.name != "vfs",
+            _ => true,
+        }
+    }
+
     /// Whether a value is one of a pass over everything, which takes what it takes.
     pub(crate) fn is_pass(&self) -> bool {
         match self.kind {
