@@ -20,7 +20,7 @@ pub mod mutation;
 
 pub use crate::{
     arena::model as arena, index::model as index, order::model as order, scorer::model as scorer,
-    segment::model as segment, tier::model as tier,
+    segment::model as segment, tier::model as tier, tier::model_limbo as limbo,
 };
 pub use mutation::{Kind, Mutation, broken};
 

@@ -8,12 +8,15 @@
 
 use super::{
     core::Core,
+    ground::HeldBlock,
     local::Local,
     log::{Chunks, ContentChange, read_note},
+    swap::Place,
     word::{Content, Word},
 };
 use crate::{
     arena::BlockRef,
+    epoch::Guard,
     error::{Error, Result},
     index::{Kind, NameChange, NodeId},
     journal::{self, Batch, Entry},
@@ -22,6 +25,10 @@ use crate::{
     sync::Ordering::*,
 };
 use std::collections::{HashMap, HashSet};
+
+/// Where an attempt at a batch has put the bytes: of each record, by its place, and each of its chunks. For the next attempt,
+/// if this one fails: with a copy on disk a block is free to leave RAM.
+pub(super) type Placed = HashMap<(u64, u64), ExtentRef, ahash::RandomState>;
 
 /// A record, taken apart.
 enum Said<'r> {
@@ -147,6 +154,7 @@ impl Core {
         &self,
         taken: &[Taken],
         digest: &Digest,
+        placed: &mut Placed,
         local: &Local,
         batch: &mut Batch,
         extents: &mut Vec<ExtentRef>,
@@ -158,9 +166,12 @@ impl Core {
             on_disk.clear();
             if let Some((id, chunks)) = said.chunks().filter(|_| !superseded) {
                 for (chunk, word) in chunks {
+                    let key = (taken.record().place(), chunk);
+                    let before = placed.get(&key).copied();
                     if needed.next().expect("one for each chunk")
-                        && let Some(extent) = self.place(id, chunk, word, local)?
+                        && let Some(extent) = self.place(id, chunk, word, before, local)?
                     {
+                        placed.insert(key, extent);
                         extents.push(extent);
                         on_disk.push((chunk, extent.bits()));
                     }
@@ -175,38 +186,42 @@ impl Core {
         Ok(())
     }
 
-    /// The extent that has a chunk's bytes: the one it has, or one that they are written to now.
-    fn place(&self, id: NodeId, chunk: u64, word: Word, local: &Local) -> Result<Option<ExtentRef>> {
+    /// The extent that has a chunk's bytes: the one it has, or one that they are written to now. `before` is what an earlier
+    /// attempt at this batch came to.
+    fn place(
+        &self,
+        id: NodeId,
+        chunk: u64,
+        word: Word,
+        before: Option<ExtentRef>,
+        local: &Local,
+    ) -> Result<Option<ExtentRef>> {
         let block = match word.content() {
             Content::Disk(extent) => return Ok(Some(extent)),
             Content::Ram(block) => block,
             _ => return Ok(None),
         };
+        let place = Place { id, chunk: (chunk > 0).then_some(chunk) };
+        let mut held = None;
+        if let Some(extent) = before {
+            let guard = local.pin();
+            // With that copy on disk the block may have left RAM since. Then there is nothing else to write, and if the copy
+            // is not to be trusted the batch has to fail.
+            if self.ground.segments.is_trusted(extent) || !self.holds(place, word, &guard) {
+                return Ok(Some(extent));
+            }
+            // SAFETY: in its word, looked at under the guard.
+            held = Some(unsafe { HeldBlock::share(local, block) });
+        }
         if let Some(extent) = self.copy_on_disk(block) {
             return Ok(Some(extent));
         }
-        // SAFETY: the block is in its content word, or in limbo until the batch is written (invariant 2); bytes below a
-        // published length never change.
+        // SAFETY: the block is in its content word, or in limbo until the batch is written (invariant 2), or held; bytes below
+        // a published length never change.
         let bytes = unsafe { self.ground.arena.bytes(block) };
         let extent = self.append_for_flush(local, bytes)?;
         let guard = local.pin();
-        let is_current = || {
-            let node = self.index.held(id);
-            // The file may have ended since its record was taken, and the number may be another's by now: a directory has
-            // no content word, and another file has not this block in it.
-            if !node.is_file() {
-                return false;
-            }
-            let content = self.word_of(node, &guard);
-            let now = match content.content() {
-                Content::Tree(_) => {
-                    self.chunk_slot(&node.content, chunk, &guard).map(|slot| slot.load(Acquire))
-                }
-                _ if chunk == 0 => Some(content.bits()),
-                _ => None,
-            };
-            now.is_some_and(|now| Word::from_bits(now).value() == word.value())
-        };
+        let is_current = || self.holds(place, word, &guard);
         let header = self.ground.arena.header(block);
         // The block gets it as its copy on disk, if it is still the content; else the extent ends when what replaced the
         // content is durable, which has its place in the order already: `is_current` has seen to that.
@@ -224,7 +239,27 @@ impl Core {
         if !lent && let Some(limbo) = &self.ground.limbo {
             limbo.push_extent(extent);
         }
+        drop(held);
         Ok(Some(extent))
+    }
+
+    /// Whether a file's first chunk, or the one of `place`, is `word` now.
+    fn holds(&self, place: Place, word: Word, guard: &Guard) -> bool {
+        let node = self.index.held(place.id);
+        // The file may have ended since its record was taken, and the number may be another's by now: a directory has no
+        // content word, and another file has not this block in it.
+        if !node.is_file() {
+            return false;
+        }
+        let content = self.word_of(node, guard);
+        let now = match content.content() {
+            Content::Tree(_) => self
+                .chunk_slot(&node.content, place.chunk.unwrap_or(0), guard)
+                .map(|slot| Word::from_bits(slot.load(Acquire))),
+            _ if place.chunk.is_none() => Some(content),
+            _ => None,
+        };
+        now.is_some_and(|now| now.value() == word.value())
     }
 
     /// The copy on disk that a block has already, of all its bytes. One that could not be synced is taken from it, and the

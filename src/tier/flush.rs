@@ -13,7 +13,7 @@
 
 use super::{
     core::Core,
-    encode::Digest,
+    encode::{Digest, Placed},
     limbo::{Freed, Limbo},
     local::Local,
     log::ContentChange,
@@ -82,6 +82,8 @@ struct Flusher {
     journal: Option<Journal>,
     /// Taken from the order and not durable yet.
     taken: Vec<Taken>,
+    /// Where their bytes are.
+    placed: Placed,
     /// Freed by changes that are in the order.
     dead: Vec<Freed>,
     batch: Batch,
@@ -101,6 +103,7 @@ impl Log {
             consumer: Some(consumer),
             journal: Some(journal),
             taken: Vec::new(),
+            placed: Placed::default(),
             dead: Vec::new(),
             batch,
             charged: 0,
@@ -354,8 +357,10 @@ impl Core {
         extents: &mut Vec<ExtentRef>,
         local: &Local,
     ) -> Result<Digest> {
-        let (Flusher { consumer: Some(consumer), journal: Some(journal), taken, batch, .. }, Some(limbo)) =
-            (flusher, &self.ground.limbo)
+        let (
+            Flusher { consumer: Some(consumer), journal: Some(journal), taken, placed, batch, .. },
+            Some(limbo),
+        ) = (flusher, &self.ground.limbo)
         else {
             return Err(Error::Closed);
         };
@@ -364,7 +369,7 @@ impl Core {
         let digest = Digest::of(taken);
         batch.restart(journal.next_seq());
         extents.clear();
-        let encoded = self.encode(taken, &digest, local, batch, extents);
+        let encoded = self.encode(taken, &digest, placed, local, batch, extents);
         drop(reading);
         self.free_replaced(limbo, local);
         encoded.map(|()| digest)
@@ -379,7 +384,7 @@ impl Core {
 
     /// Makes the batch durable, whose bytes are.
     fn commit(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) -> Result<()> {
-        let Flusher { journal: Some(journal), taken, batch, charged, .. } = flusher else {
+        let Flusher { journal: Some(journal), taken, placed, batch, charged, .. } = flusher else {
             return Err(Error::Closed);
         };
         self.charge_journal(journal.bytes() + batch.len_bytes() as u64, charged)?;
@@ -387,6 +392,7 @@ impl Core {
         self.charge_journal(journal.bytes(), charged)?;
         let last = taken.last().map_or(0, |taken| taken.record().place());
         log.group.store(taken.len() as u64, Relaxed);
+        placed.clear();
         // Release: pairs with the Acquire of who waits for a place.
         log.durable.store(last, Release);
         self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);

@@ -19,6 +19,9 @@ mod log;
 #[cfg(memfs_loom)]
 #[path = "../model/tier.rs"]
 pub mod model;
+#[cfg(memfs_loom)]
+#[path = "../model/limbo.rs"]
+pub mod model_limbo;
 mod names;
 mod open;
 mod preload;
