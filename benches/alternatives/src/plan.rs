@@ -62,6 +62,10 @@ impl RowPlan {
             Kind::Work(Work::List) => about.can.list,
             // vfs looks at all paths to list one directory: its walk takes as long as files times directories.
             Kind::Work(Work::Glob) => about.can.list && about.name != "vfs",
+            // Where contents are not the process's memory, its growth is not what they cost.
+            Kind::Memory { .. } => {
+                about.name.starts_with("memfs") || !(about.can.overflow || about.name == "std_fs_tmpfs")
+            }
             _ => true,
         }
     }

@@ -22,7 +22,7 @@ use std::{
 const SHARES: [f64; 4] = [0.01, 0.05, 0.10, 0.20];
 /// How near the mean of what is resident has to come to the capacity.
 const NEAR: f64 = 0.005;
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 6;
 /// Looks at the statistics during a replay.
 const LOOKS: usize = 200;
 
@@ -121,16 +121,27 @@ fn calibrated(
     let mut now = limit.unwrap_or(capacity + 220 * paths.len() as u64 + (1 << 20));
     let off = |replayed: &Replayed| replayed.resident_bytes as f64 / capacity as f64 - 1.0;
     let mut best: Option<(u64, Replayed)> = None;
+    // How much more is resident for each byte of limit, by the last two replays (the secant method).
+    let (mut gain, mut last): (f64, Option<(u64, f64)>) = (0.95, None);
     for _ in 0..ATTEMPTS {
         let replayed = replay(trace, paths, now, capacity, share, threads, options)?;
-        let (far, missing) = (off(&replayed), capacity as f64 - replayed.resident_bytes as f64);
+        let replayed_bytes = replayed.resident_bytes as f64;
+        let (far, missing) = (off(&replayed), capacity as f64 - replayed_bytes);
         if best.as_ref().is_none_or(|(_, best)| far.abs() < off(best).abs()) {
             best = Some((now, replayed));
         }
         if far.abs() <= NEAR {
             break;
         }
-        now = (now as f64 + missing * 1.05) as u64;
+        if let Some((limit, resident)) = last {
+            let (more, came) = (now as f64 - limit as f64, replayed_bytes - resident);
+            if more != 0.0 {
+                // Within what is plausible: slack takes part of what is added, and a measurement is not exact.
+                gain = (came / more).clamp(0.3, 1.2);
+            }
+        }
+        last = Some((now, replayed_bytes));
+        now = (now as f64 + missing / gain) as u64;
     }
     let (found, replayed) = best.ok_or("no replay")?;
     *limit = Some(found);

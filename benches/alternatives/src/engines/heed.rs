@@ -22,20 +22,25 @@ impl Engine for Lmdb {
         name: "lmdb",
         package: Some("heed"),
         fairness: "LMDB by heed, one database, MDB_NOSYNC and MDB_NOMETASYNC (writes are not made durable one by one, as \
-                   MemFS's are not), a transaction per operation. It keeps nothing in RAM of its own: the page cache is its \
-                   cache, without a limit of its own, and it checks no checksums.",
+                   MemFS's are not), MDB_NORDAHEAD where there is more than the limit (its manual's advice), a \
+                   transaction per operation. It keeps nothing in RAM of its own: the page cache is its cache, without a limit \
+                   of its own, and it checks no checksums.",
         can: Can::STORE,
     };
     type Session<'a> = &'a Lmdb;
 
     fn open(setup: &Setup) -> Outcome<Self> {
         let bytes = (setup.files as f64 * (setup.lengths.mean() + 8192.0)) as usize * 2;
+        let mut flags = EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC;
+        if setup.files as f64 * setup.lengths.mean() > setup.limit_bytes as f64 {
+            flags |= EnvFlags::NO_READ_AHEAD;
+        }
         let mut options = EnvOpenOptions::new();
         options.map_size((bytes + (1 << 30)).next_multiple_of(1 << 20));
         // SAFETY: without syncs a crash of the machine can corrupt the file; it is thrown away then. The file is changed by
         // nobody else: the directory is this process's own.
         let env = unsafe {
-            options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC);
+            options.flags(flags);
             options.open(&setup.directory)?
         };
         let create = env.create_databases_and_commit(env.write_txn()?, |open, transaction| {

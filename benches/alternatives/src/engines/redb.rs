@@ -16,14 +16,18 @@ use std::{
 };
 
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
-/// Writes between two that are made durable. Space that was freed since the last durable one cannot be used again.
-const DURABLE_EVERY: u64 = 1024;
+/// What is written, at most, before a commit that is durable: until then redb keeps it in RAM, and space that was freed cannot
+/// be used again.
+const DURABLE_EVERY_BYTES: u64 = 8 << 20;
+/// What a write costs besides its bytes: the pages of the tree above it.
+const PAGES_BYTES: u64 = 8 << 10;
 
 pub(crate) struct Redb {
     store: Reopen<Database>,
     path: PathBuf,
     cache_bytes: usize,
-    writes: AtomicU64,
+    /// Bytes written, durable or not.
+    written: AtomicU64,
 }
 
 fn open(path: &PathBuf, cache_bytes: usize) -> Outcome<Database> {
@@ -35,7 +39,7 @@ impl Engine for Redb {
         name: "redb",
         package: Some("redb"),
         fairness: "One table, cache as large as the limit, a transaction per operation. Writes are not made durable one by one \
-                   (Durability::None), as MemFS's are not; every 1024th is, since without that the file only grows.",
+                   (Durability::None), as MemFS's are not, but every 8 MiB: without that file and memory only grow.",
         can: Can::STORE,
     };
     type Session<'a> = RedbSession<'a>;
@@ -46,11 +50,11 @@ impl Engine for Redb {
         let transaction = database.begin_write()?;
         transaction.open_table(FILES)?;
         transaction.commit()?;
-        Ok(Self { store: Reopen::new(database), path, cache_bytes, writes: AtomicU64::new(0) })
+        Ok(Self { store: Reopen::new(database), path, cache_bytes, written: AtomicU64::new(0) })
     }
 
     fn session(&self, _: usize) -> Outcome<RedbSession<'_>> {
-        Ok(RedbSession { database: self.store.get()?, writes: &self.writes })
+        Ok(RedbSession { database: self.store.get()?, written: &self.written })
     }
 
     fn fill(&mut self, data: &'static Dataset, contents: &mut Contents) -> Outcome<()> {
@@ -86,17 +90,20 @@ impl Engine for Redb {
 
 pub(crate) struct RedbSession<'a> {
     database: Arc<Database>,
-    writes: &'a AtomicU64,
+    written: &'a AtomicU64,
 }
 
 impl RedbSession<'_> {
     fn write(
         &self,
+        bytes: usize,
         change: impl FnOnce(&mut redb::Table<'_, &str, &[u8]>) -> Outcome<bool>,
     ) -> Outcome<bool> {
         let mut transaction = self.database.begin_write()?;
+        let more = bytes as u64 + PAGES_BYTES;
         // Relaxed: it counts.
-        if !self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(DURABLE_EVERY) {
+        let before = self.written.fetch_add(more, Ordering::Relaxed);
+        if before / DURABLE_EVERY_BYTES == (before + more) / DURABLE_EVERY_BYTES {
             transaction.set_durability(Durability::None)?;
         }
         let changed = change(&mut transaction.open_table(FILES)?)?;
@@ -112,11 +119,11 @@ impl Session for RedbSession<'_> {
     }
 
     fn put(&mut self, key: Key<'_>, bytes: &[u8]) -> Outcome<()> {
-        self.write(|table| Ok(table.insert(key.path, bytes)?.is_some())).map(drop)
+        self.write(bytes.len(), |table| Ok(table.insert(key.path, bytes)?.is_some())).map(drop)
     }
 
     fn remove(&mut self, key: Key<'_>) -> Outcome<bool> {
-        self.write(|table| Ok(table.remove(key.path)?.is_some()))
+        self.write(0, |table| Ok(table.remove(key.path)?.is_some()))
     }
 
     fn list(&mut self, directory: &str) -> Outcome<Vec<String>> {
