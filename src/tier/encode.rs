@@ -66,12 +66,19 @@ struct Later {
     all: bool,
     first: bool,
     others: HashSet<u64>,
+    /// Chunks from here on were cut off, if any were.
+    end: Option<u64>,
 }
 
 impl Later {
     fn needs(&self, chunk: u64) -> bool {
         let changed = if chunk == 0 { self.first } else { self.others.contains(&chunk) };
-        !self.all && !changed
+        !self.all && !changed && self.end.is_none_or(|end| chunk < end)
+    }
+
+    /// The file ended before chunk `end`.
+    fn ends(&mut self, end: u64) {
+        self.end = Some(self.end.map_or(end, |before| before.min(end)));
     }
 
     fn changes(&mut self, chunk: u64) {
@@ -95,7 +102,7 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    pub(super) fn of(taken: &[Taken]) -> Self {
+    pub(super) fn of(taken: &[Taken], chunk_bytes: u64) -> Self {
         let mut later: HashMap<NodeId, Later, ahash::RandomState> = HashMap::default();
         let mut digest = Self::default();
         // From the last to the first.
@@ -103,7 +110,7 @@ impl Digest {
             let said = Said::by(taken.record());
             let (mut superseded, mut settled) = (false, false);
             match &said {
-                Said::Content(ContentChange::Content { id, reset, same, chunks, .. }) => {
+                Said::Content(ContentChange::Content { id, len, reset, same, chunks, .. }) => {
                     let later = later.entry(*id).or_default();
                     (superseded, settled) = (later.all, later.any);
                     later.any = true;
@@ -112,6 +119,7 @@ impl Digest {
                         if !same {
                             chunks.clone().for_each(|(chunk, _)| later.changes(chunk));
                             later.all |= reset;
+                            later.ends(len.div_ceil(chunk_bytes));
                         }
                     }
                 }

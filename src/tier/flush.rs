@@ -366,7 +366,7 @@ impl Core {
         };
         let reading = limbo.begin();
         log.order.take(consumer, taken, || local.pin());
-        let digest = Digest::of(taken);
+        let digest = Digest::of(taken, self.config.chunk_bytes as u64);
         batch.restart(journal.next_seq());
         extents.clear();
         let encoded = self.encode(taken, &digest, placed, local, batch, extents);
