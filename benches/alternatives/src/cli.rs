@@ -46,10 +46,13 @@ pub(crate) fn run() -> Outcome<()> {
         "replay" => replay_traces(parser),
         "report" => {
             let arguments = Arguments::parse(parser)?;
-            report::write(&Results::load(&arguments.out)?, &arguments.out)
+            let mut results = Results::load(&arguments.out)?;
+            results.sort();
+            results.save(&arguments.out)?;
+            report::write(&results, &arguments.out)
         }
         "rows" => {
-            for row in plan::scenes().iter().chain(&plan::growth(u32::MAX)).flat_map(|scene| &scene.rows) {
+            for row in plan::all_rows() {
                 println!("{:24} {}: {}", row.id, row.group, row.title);
             }
             Ok(())
@@ -151,6 +154,7 @@ fn run_rows(parser: lexopt::Parser) -> Outcome<()> {
         for row in drive::scene(&scene, &options)? {
             results.put(row);
         }
+        results.sort();
         results.save(&out)?;
     }
     report::write(&results, &out)
