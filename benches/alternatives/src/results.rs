@@ -146,6 +146,11 @@ pub(crate) struct Replayed {
     pub(crate) peak_bytes: u64,
     pub(crate) object_miss_ratio: f64,
     pub(crate) byte_miss_ratio: f64,
+    /// What the rule alone comes to, simulated on this trace at this capacity.
+    #[serde(default)]
+    pub(crate) rule_object_misses: f64,
+    #[serde(default)]
+    pub(crate) rule_byte_misses: f64,
 }
 
 /// All of it.

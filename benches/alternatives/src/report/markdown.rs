@@ -299,18 +299,22 @@ fn replays(out: &mut String, replays: &[Replayed]) {
         let _ = writeln!(out, "| {policy} | {objects:.3} | {bytes:.3} |");
     }
     out.push_str(
-        "\n| trace | size | threads | object misses | byte misses | contents in RAM, mean and most, of the capacity |\n|---|---|---|---|---|---|\n",
+        "\nThe rule's figures here are those of a cache that holds contents only and has exact counters (`src/simulate.rs`).\n\n\
+         | trace | size | threads | object misses | by the rule | byte misses | by the rule | contents in RAM, mean and most, of the \
+         capacity |\n|---|---|---|---|---|---|---|---|\n",
     );
     for replayed in replays {
         let of_capacity = |bytes: u64| bytes as f64 / replayed.capacity_bytes as f64;
         let _ = writeln!(
             out,
-            "| {} | {:.0} % | {} | {:.4} | {:.4} | {:.3}, {:.3} |",
+            "| {} | {:.0} % | {} | {:.4} | {:.4} | {:.4} | {:.4} | {:.3}, {:.3} |",
             replayed.trace,
             replayed.share * 100.0,
             replayed.threads,
             replayed.object_miss_ratio,
+            replayed.rule_object_misses,
             replayed.byte_miss_ratio,
+            replayed.rule_byte_misses,
             of_capacity(replayed.resident_bytes),
             of_capacity(replayed.peak_bytes),
         );
