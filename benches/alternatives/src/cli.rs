@@ -15,7 +15,7 @@ const HELP: &str = "\
 MemFS beside what it would be compared with.
 
 alternatives run [OPTIONS]     measure, and write tables and charts
-alternatives replay --traces D [--only A,B] [--workers N]
+alternatives replay --traces D [--only A,B] [--workers N] [--boost N]
                                miss ratios of request traces
 alternatives report [--out D]  write tables and charts again from results.json
 alternatives rows              what there is to measure
@@ -46,10 +46,13 @@ pub(crate) fn run() -> Outcome<()> {
         "replay" => replay_traces(parser),
         "report" => {
             let arguments = Arguments::parse(parser)?;
-            report::write(&Results::load(&arguments.out)?, &arguments.out)
+            let mut results = Results::load(&arguments.out)?;
+            results.sort();
+            results.save(&arguments.out)?;
+            report::write(&results, &arguments.out)
         }
         "rows" => {
-            for row in plan::scenes().iter().chain(&plan::growth(u32::MAX)).flat_map(|scene| &scene.rows) {
+            for row in plan::all_rows() {
                 println!("{:24} {}: {}", row.id, row.group, row.title);
             }
             Ok(())
@@ -121,12 +124,14 @@ fn replay_traces(mut parser: lexopt::Parser) -> Outcome<()> {
         only: Vec::new(),
         work_directory: std::env::temp_dir(),
         workers: 0,
+        boost: 10,
     };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("traces") => options.traces = parser.value()?.into(),
             Long("only") => options.only = list(parser.value()?)?,
             Long("work-dir") => options.work_directory = parser.value()?.into(),
+            Long("boost") => options.boost = parser.value()?.parse()?,
             Long("workers") => options.workers = parser.value()?.parse()?,
             Long("out") => out = parser.value()?.into(),
             other => return Err(other.unexpected().into()),
@@ -151,6 +156,7 @@ fn run_rows(parser: lexopt::Parser) -> Outcome<()> {
         for row in drive::scene(&scene, &options)? {
             results.put(row);
         }
+        results.sort();
         results.save(&out)?;
     }
     report::write(&results, &out)

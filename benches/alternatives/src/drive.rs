@@ -335,7 +335,8 @@ pub(crate) fn scene(scene: &Scene, options: &Options) -> Outcome<Vec<Row>> {
     for part in parts {
         for ((row, plan), score) in rows.iter_mut().zip(&plans).zip(part.scores) {
             if plan.takes(part.entry.about) {
-                row.scores.push(score);
+                let (reads, writes) = ((&score.reads_ns).into(), (&score.writes_ns).into());
+                row.scores.push(Score { reads, writes, ..score });
             }
         }
     }
@@ -397,7 +398,7 @@ fn blank(scene: &Scene, plan: &RowPlan, options: &Options) -> Row {
 /// A line for each engine, best first, as soon as it is known.
 pub(crate) fn show(row: &Row) {
     println!("{}: {}, {} (others took {:.2} processors)", row.id, row.group, row.title, row.others_busy);
-    let ours = row.score("memfs");
+    let ours = row.ours();
     for score in row.ranked() {
         let Some(summary) = score.summary() else { continue };
         let show = |value| crate::report::show_value(row.unit, value);

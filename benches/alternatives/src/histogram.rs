@@ -46,7 +46,7 @@ impl Histogram {
     }
 
     /// `None` where fewer than ten samples lie beyond it: that would be an anecdote.
-    pub(crate) fn percentile(&self, share: f64) -> Option<u64> {
+    fn percentile(&self, share: f64) -> Option<u64> {
         let samples = self.count();
         if samples as f64 * (1.0 - share) < 10.0 {
             return None;
@@ -60,6 +60,26 @@ impl Histogram {
             }
         }
         None
+    }
+}
+
+/// What is kept of a histogram, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Percentiles {
+    pub(crate) samples: u64,
+    pub(crate) p50: Option<u64>,
+    pub(crate) p99: Option<u64>,
+    pub(crate) p999: Option<u64>,
+}
+
+impl From<&Histogram> for Percentiles {
+    fn from(histogram: &Histogram) -> Self {
+        Self {
+            samples: histogram.count(),
+            p50: histogram.percentile(0.5),
+            p99: histogram.percentile(0.99),
+            p999: histogram.percentile(0.999),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod replay;
 mod report;
 mod requests;
 mod results;
+mod simulate;
 mod statistics;
 mod work;
 

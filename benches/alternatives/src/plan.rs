@@ -116,7 +116,9 @@ fn copy(group: &'static str, size: &str, spread: Spread, threads: usize) -> RowP
 fn mix(group: &'static str, size: &str, writes_percent: u8, threads: usize) -> RowPlan {
     let work = Work::Mix { spread: Spread::Zipf, writes_percent };
     let (id, title) = match writes_percent {
-        100 => (format!("overwrite-{size}"), "overwrite, Zipf 0.99".to_owned()),
+        100 => {
+            (format!("overwrite-{size}"), format!("{}iB, Zipf 0.99", size.to_uppercase().replace('K', " K")))
+        }
         _ => (
             format!("mix-{size}-{}-{writes_percent}", 100 - writes_percent),
             format!("{} % copy, {writes_percent} % overwrite, Zipf 0.99", 100 - writes_percent),
@@ -343,6 +345,11 @@ fn reopening() -> Scene {
         ],
         ..fitting("open-1m", 1_000_000, SMALL)
     }
+}
+
+/// Everything there is, in the order of the report.
+pub(crate) fn all_rows() -> impl Iterator<Item = RowPlan> {
+    scenes().into_iter().chain(growth(u32::MAX)).flat_map(|scene| scene.rows)
 }
 
 /// The same work with more and more files of 100 bytes.

@@ -8,7 +8,7 @@
 //! slack as well, so a limit is looked for under which the contents in RAM are C bytes on average: a replay, a correction of
 //! the limit by what was missing, another replay. The average and the peak that came of it are reported.
 
-use crate::{drive::Scratch, engine::Outcome, results::Replayed};
+use crate::{drive::Scratch, engine::Outcome, results::Replayed, simulate};
 use memfs::{Location, MemFs};
 use std::{
     path::{Path, PathBuf},
@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) work_directory: PathBuf,
     /// Of MemFS; with none, one thread's replay is the same every time.
     pub(crate) workers: usize,
+    /// Reads that lift a file's priority by one; 0 for never.
+    pub(crate) boost: u32,
 }
 
 /// Requests, and how long each object is.
@@ -88,9 +90,17 @@ pub(crate) fn run(options: &Options) -> Outcome<Vec<Replayed>> {
         let trace = Trace::load(&file)?;
         let paths = trace.paths();
         for share in SHARES {
+            let capacity = (trace.footprint() as f64 * share) as u64;
+            let (objects, bytes) = simulate::miss_ratios(&trace.requests, &trace.sizes, capacity);
+            println!(
+                "{:10} {:4.0} % rule object misses {objects:.4}, byte misses {bytes:.4}",
+                trace.name,
+                share * 100.0
+            );
             let mut limit = None;
             for threads in [1, 2] {
                 let replayed = calibrated(&trace, &paths, share, threads, &mut limit, options)?;
+                let replayed = Replayed { rule_object_misses: objects, rule_byte_misses: bytes, ..replayed };
                 println!(
                     "{:10} {:4.0} % {threads}t  object misses {:.4}, byte misses {:.4}  (resident {:.3} of the capacity, peak {:.3})",
                     replayed.trace,
@@ -124,23 +134,30 @@ fn calibrated(
     // How much more is resident for each byte of limit, by the last two replays (the secant method).
     let (mut gain, mut last): (f64, Option<(u64, f64)>) = (0.95, None);
     for _ in 0..ATTEMPTS {
-        let replayed = replay(trace, paths, now, capacity, share, threads, options)?;
-        let replayed_bytes = replayed.resident_bytes as f64;
-        let (far, missing) = (off(&replayed), capacity as f64 - replayed_bytes);
+        let replayed = match replay(trace, paths, now, capacity, share, threads, options) {
+            Ok(replayed) => replayed,
+            // Not even the names fit: half way to what did.
+            Err(failure) => match last {
+                Some((limit, _)) if limit > now => {
+                    now = now.midpoint(limit);
+                    continue;
+                }
+                _ => return Err(failure),
+            },
+        };
+        let resident = replayed.resident_bytes as f64;
+        let (far, missing) = (off(&replayed), capacity as f64 - resident);
         if best.as_ref().is_none_or(|(_, best)| far.abs() < off(best).abs()) {
             best = Some((now, replayed));
         }
         if far.abs() <= NEAR {
             break;
         }
-        if let Some((limit, resident)) = last {
-            let (more, came) = (now as f64 - limit as f64, replayed_bytes - resident);
-            if more != 0.0 {
-                // Within what is plausible: slack takes part of what is added, and a measurement is not exact.
-                gain = (came / more).clamp(0.3, 1.2);
-            }
+        if let Some((limit, before)) = last.filter(|&(limit, _)| limit != now) {
+            // Within what is plausible: slack takes part of what is added, and a measurement is not exact.
+            gain = ((resident - before) / (now as f64 - limit as f64)).clamp(0.3, 1.2);
         }
-        last = Some((now, replayed_bytes));
+        last = Some((now, resident));
         now = (now as f64 + missing / gain) as u64;
     }
     let (found, replayed) = best.ok_or("no replay")?;
@@ -171,6 +188,7 @@ fn replay(
         .memory_limit_bytes(limit)
         .storage_path(&scratch.0)
         .worker_threads(options.workers)
+        .priority_boost_threshold(options.boost)
         .build()?;
     fill(&fs, trace, paths)?;
     let start = Barrier::new(threads);
@@ -206,6 +224,8 @@ fn replay(
         limit_bytes: limit,
         resident_bytes: all.resident_sum / all.looks.max(1),
         peak_bytes: all.resident_peak,
+        rule_object_misses: 0.0,
+        rule_byte_misses: 0.0,
         object_miss_ratio: all.objects as f64 / trace.requests.len() as f64,
         byte_miss_ratio: all.bytes as f64 / requested as f64,
     })

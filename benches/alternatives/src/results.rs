@@ -2,7 +2,13 @@
 //! says when it was taken, by which command, and how busy the machine was with other things.
 
 use crate::{
-    child::Memory, engine::Outcome, engines, histogram::Histogram, machine::Machine, statistics::Summary,
+    child::Memory,
+    engine::Outcome,
+    engines,
+    histogram::{Histogram, Percentiles},
+    machine::Machine,
+    plan,
+    statistics::Summary,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
@@ -29,7 +35,12 @@ pub(crate) struct Score {
     pub(crate) engine: String,
     /// One a round, in the row's unit.
     pub(crate) values: Vec<f64>,
+    /// Of all rounds' sampled latencies; the histograms themselves are only needed while rounds are added up.
+    pub(crate) reads: Percentiles,
+    pub(crate) writes: Percentiles,
+    #[serde(skip)]
     pub(crate) reads_ns: Histogram,
+    #[serde(skip)]
     pub(crate) writes_ns: Histogram,
     /// Reads that found nothing, or what the full check at the end found gone.
     pub(crate) missing: u64,
@@ -92,6 +103,12 @@ impl Row {
         }
     }
 
+    /// MemFS's: that of temp mode, or of persist mode where there is no other.
+    pub(crate) fn ours(&self) -> Option<&Score> {
+        let sound = |name| self.score(name).filter(|score| score.is_sound());
+        sound("memfs").or_else(|| sound("memfs_persist"))
+    }
+
     /// The best that is no limit, loses nothing, and is not MemFS.
     pub(crate) fn best_alternative(&self) -> Option<&Score> {
         self.ranked().into_iter().find(|score| {
@@ -129,6 +146,11 @@ pub(crate) struct Replayed {
     pub(crate) peak_bytes: u64,
     pub(crate) object_miss_ratio: f64,
     pub(crate) byte_miss_ratio: f64,
+    /// What the rule alone comes to, simulated on this trace at this capacity.
+    #[serde(default)]
+    pub(crate) rule_object_misses: f64,
+    #[serde(default)]
+    pub(crate) rule_byte_misses: f64,
 }
 
 /// All of it.
@@ -145,6 +167,12 @@ pub(crate) struct Results {
 const FILE: &str = "results.json";
 
 impl Results {
+    /// Puts rows in the order of the plan, whatever was measured first.
+    pub(crate) fn sort(&mut self) {
+        let order: Vec<String> = plan::all_rows().map(|plan| plan.id).collect();
+        self.rows.sort_by_key(|row| order.iter().position(|id| *id == row.id));
+    }
+
     /// What `directory` holds; nothing if it holds none.
     pub(crate) fn load(directory: &Path) -> Outcome<Self> {
         match std::fs::read(directory.join(FILE)) {

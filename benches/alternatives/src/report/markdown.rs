@@ -51,6 +51,7 @@ benches/alternatives/target/release/alternatives replay --traces DIR    # the re
 - **Memory limit**: four times the contents where all is to fit. Caches count contents and names; MemFS its whole footprint.
 - **Capped** rows hold each engine's process, page cache included, within 1.25 times the limit and 48 MiB, by a control group. Who is
   killed there is told half of the limit, and half of that; the tables of memory say what each was told.
+- **Killed** stores lose their process, not the machine: what had reached the page cache is still there.
 - **Cold** means that the engine's files were dropped from the page cache. The disk is a virtual one: what its host caches is not known.
 - **Replays**: all files of a trace are written and swapped out, then each request is a read, a miss if the bytes were not in RAM. The
   simulated caches hold contents only; MemFS's limit covers names and tables as well, so a limit is looked for under which
@@ -89,12 +90,6 @@ fn show_ratio(ratio: Option<Summary>) -> String {
     })
 }
 
-/// Ours in a row: that of temp mode, or of persist mode where there is no other.
-fn ours(row: &Row) -> Option<&Score> {
-    let sound = |name| row.score(name).filter(|score| score.is_sound());
-    sound("memfs").or_else(|| sound("memfs_persist"))
-}
-
 /// The map that does nothing else, which either only reads or only writes.
 fn bare_map(row: &Row) -> Option<&Score> {
     row.score("bare_map").or_else(|| row.score("bare_map_owned")).filter(|score| score.is_sound())
@@ -107,7 +102,7 @@ fn summary(out: &mut String, results: &Results) {
          | work | MemFS | best alternative | MemFS against it | against the bare map |\n|---|---|---|---|---|\n",
     );
     for row in &results.rows {
-        let Some(ours) = ours(row) else { continue };
+        let Some(ours) = row.ours() else { continue };
         let best = row.best_alternative();
         let _ = writeln!(
             out,
@@ -139,7 +134,7 @@ fn scaling(out: &mut String, results: &Results) {
         "## From one thread to two\n\n| work | MemFS | best alternative | bare map |\n|---|---|---|---|\n",
     );
     for (one, two) in pairs {
-        let (Some(ours), best) = (ours(two), two.best_alternative()) else { continue };
+        let (Some(ours), best) = (two.ours(), two.best_alternative()) else { continue };
         let title = one.title.trim_end_matches(", 1 thread");
         let _ = writeln!(
             out,
@@ -221,7 +216,7 @@ fn group(out: &mut String, name: &str, rows: &[&Row]) {
 
 /// Where enough writes were timed: p50, p99 and p99.9.
 fn latencies(out: &mut String, row: &Row) {
-    if !row.scores.iter().any(|score| score.writes_ns.percentile(0.999).is_some()) {
+    if !row.scores.iter().any(|score| score.writes.p999.is_some()) {
         return;
     }
     let _ = writeln!(
@@ -231,9 +226,9 @@ fn latencies(out: &mut String, row: &Row) {
     );
     for score in row.ranked() {
         let mut cells = Vec::new();
-        for histogram in [&score.reads_ns, &score.writes_ns] {
-            for share in [0.5, 0.99, 0.999] {
-                let shown = histogram.percentile(share).map(|ns| show_value(Unit::Seconds, ns as f64 * 1e-9));
+        for latency in [score.reads, score.writes] {
+            for percentile in [latency.p50, latency.p99, latency.p999] {
+                let shown = percentile.map(|ns| show_value(Unit::Seconds, ns as f64 * 1e-9));
                 cells.push(shown.unwrap_or_default());
             }
         }
@@ -304,18 +299,22 @@ fn replays(out: &mut String, replays: &[Replayed]) {
         let _ = writeln!(out, "| {policy} | {objects:.3} | {bytes:.3} |");
     }
     out.push_str(
-        "\n| trace | size | threads | object misses | byte misses | contents in RAM, mean and most, of the capacity |\n|---|---|---|---|---|---|\n",
+        "\nThe rule's figures here are those of a cache that holds contents only and has exact counters (`src/simulate.rs`).\n\n\
+         | trace | size | threads | object misses | by the rule | byte misses | by the rule | contents in RAM, mean and most, of the \
+         capacity |\n|---|---|---|---|---|---|---|---|\n",
     );
     for replayed in replays {
         let of_capacity = |bytes: u64| bytes as f64 / replayed.capacity_bytes as f64;
         let _ = writeln!(
             out,
-            "| {} | {:.0} % | {} | {:.4} | {:.4} | {:.3}, {:.3} |",
+            "| {} | {:.0} % | {} | {:.4} | {:.4} | {:.4} | {:.4} | {:.3}, {:.3} |",
             replayed.trace,
             replayed.share * 100.0,
             replayed.threads,
             replayed.object_miss_ratio,
+            replayed.rule_object_misses,
             replayed.byte_miss_ratio,
+            replayed.rule_byte_misses,
             of_capacity(replayed.resident_bytes),
             of_capacity(replayed.peak_bytes),
         );
