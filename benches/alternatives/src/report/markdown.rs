@@ -304,17 +304,19 @@ fn replays(out: &mut String, replays: &[Replayed]) {
          capacity |\n|---|---|---|---|---|---|---|---|\n",
     );
     for replayed in replays {
+        // Replays from before the simulation was made beside them have none.
+        let rule = |ratio: f64| if ratio > 0.0 { format!("{ratio:.4}") } else { String::new() };
         let of_capacity = |bytes: u64| bytes as f64 / replayed.capacity_bytes as f64;
         let _ = writeln!(
             out,
-            "| {} | {:.0} % | {} | {:.4} | {:.4} | {:.4} | {:.4} | {:.3}, {:.3} |",
+            "| {} | {:.0} % | {} | {:.4} | {} | {:.4} | {} | {:.3}, {:.3} |",
             replayed.trace,
             replayed.share * 100.0,
             replayed.threads,
             replayed.object_miss_ratio,
-            replayed.rule_object_misses,
+            rule(replayed.rule_object_misses),
             replayed.byte_miss_ratio,
-            replayed.rule_byte_misses,
+            rule(replayed.rule_byte_misses),
             of_capacity(replayed.resident_bytes),
             of_capacity(replayed.peak_bytes),
         );
