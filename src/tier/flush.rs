@@ -27,7 +27,7 @@ use crate::{
     journal::{Batch, CheckpointJob, Journal},
     order::{Consumer, Order, Record, Taken},
     segment::ExtentRef,
-    sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::*},
+    sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering::*},
 };
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(crate) struct Log {
     most_unflushed: i64,
     most_waiting: u64,
     flusher: Mutex<Flusher>,
+    /// Whose turn to flush it is: the address of the thread's local, or 0.
+    turn: AtomicUsize,
     /// Whether one of those who wait for their change to be durable flushes for all of them.
     leading: Mutex<bool>,
     led: Condvar,
@@ -64,6 +66,19 @@ pub(crate) struct Log {
     opened: Instant,
     /// Milliseconds from `opened` to the last flush.
     flushed_at: AtomicU64,
+}
+
+/// One thread's turn to flush.
+struct Turn<'l> {
+    flusher: MutexGuard<'l, Flusher>,
+    turn: &'l AtomicUsize,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // The lock is given back after this.
+        self.turn.store(0, Relaxed);
+    }
 }
 
 /// One thread's lead of all who wait, until it is dropped.
@@ -115,6 +130,7 @@ impl Log {
             most_unflushed: (limit_bytes / 8) as i64,
             most_waiting: (limit_bytes / 16 / RECORD_BYTES).next_power_of_two().clamp(1 << 10, 1 << 20),
             flusher: Mutex::new(flusher),
+            turn: AtomicUsize::new(0),
             leading: Mutex::new(false),
             led: Condvar::new(),
             group: AtomicU64::new(0),
@@ -129,6 +145,19 @@ impl Log {
     /// A panic elsewhere leaves records taken and not released: they are tried again.
     fn lock(&self) -> MutexGuard<'_, Flusher> {
         self.flusher.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The same for who flushes, and may come to need memory meanwhile: see `is_flushing`.
+    fn lock_to_flush(&self, local: &Local) -> Turn<'_> {
+        let flusher = self.lock();
+        // Relaxed: of account to this thread alone.
+        self.turn.store(std::ptr::from_ref(local).addr(), Relaxed);
+        Turn { flusher, turn: &self.turn }
+    }
+
+    /// Whether the calling thread is flushing: what it does then must not begin to flush, for it would wait for itself.
+    pub(crate) fn is_flushing(&self, local: &Local) -> bool {
+        self.turn.load(Relaxed) == std::ptr::from_ref(local).addr()
     }
 
     /// Lets nobody flush before the guard is dropped.
@@ -254,13 +283,13 @@ impl Core {
     /// Writes and syncs all that is in the order now.
     pub(crate) fn flush(&self, local: &Local) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        let mut flusher = log.lock();
-        let flushed = self.flush_all(log, &mut flusher, local);
+        let mut turn = log.lock_to_flush(local);
+        let flushed = self.flush_all(log, &mut turn.flusher, local);
         if flushed.is_ok() {
-            self.keep_proportion(log, &mut flusher, local);
+            self.keep_proportion(log, &mut turn.flusher, local);
         }
         log.flushed_at.store(log.millis(), Relaxed);
-        drop(flusher);
+        drop(turn);
         if flushed.is_ok() && self.config.worker_threads == 0 {
             self.checkpoint(local);
         }
@@ -486,7 +515,7 @@ impl Core {
                 // A failure is told to who calls `sync`; it is tried again in time.
                 let _ = self.flush(&local);
             }
-            self.tidy(log, &mut log.lock(), &local);
+            self.tidy(log, &mut log.lock_to_flush(&local).flusher, &local);
             self.checkpoint(&local);
         }
     }
@@ -494,8 +523,9 @@ impl Core {
     /// The last flush, and the mark of a clean end. After this nothing is written any more.
     pub(crate) fn finish_log(&self, local: &Local) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        let mut flusher = log.lock();
-        let flushed = self.flush_all(log, &mut flusher, local);
+        let mut turn = log.lock_to_flush(local);
+        let flusher = &mut *turn.flusher;
+        let flushed = self.flush_all(log, flusher, local);
         let closed = match (flushed, flusher.journal.take()) {
             (Ok(()), Some(journal)) => journal.close(),
             (flushed, _) => flushed,

@@ -152,7 +152,8 @@ impl Core {
 
     /// Flushes if something in RAM waits for that; whether it did.
     fn flush_for_room(&self, local: &Local) -> bool {
-        self.log.as_ref().is_some_and(|log| log.has_unflushed(&local.pin())) && self.flush(local).is_ok()
+        let wanted = |log: &super::flush::Log| !log.is_flushing(local) && log.has_unflushed(&local.pin());
+        self.log.as_ref().is_some_and(wanted) && self.flush(local).is_ok()
     }
 
     /// Swaps out the worst until `want` bytes are on their way to be free; returns how many are.
