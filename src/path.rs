@@ -79,13 +79,45 @@ impl<'a> Canonical<'a> {
     }
 }
 
-/// Whether `text` is spelled as invariant 1 says. One pass, no allocation.
+/// The name an error is about: in its one spelling, or as written if it is no path.
+pub(crate) fn canonical_name(raw: &str) -> String {
+    Canonical::new(raw).map_or_else(|_| raw.to_owned(), |path| path.text().to_owned())
+}
+
+/// Whether `text` is spelled as invariant 1 says. No allocation.
 pub(crate) fn is_canonical(text: &str) -> bool {
     let bytes = text.as_bytes();
     if bytes.first() != Some(&b'/') || bytes.len() > MAX_PATH_BYTES {
         return false;
     }
-    bytes.len() == 1 || bytes[1..].split(|&byte| byte == b'/').all(is_name)
+    bytes.len() == 1 || is_plain(bytes) || bytes[1..].split(|&byte| byte == b'/').all(is_name)
+}
+
+/// Whether it is canonical at first sight, as nearly all paths are: neither short nor long, and no separator before another
+/// one, a dot or the end. Eight bytes at a step.
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.len().checked_sub(8).filter(|_| bytes.len() <= MAX_NAME_BYTES) else {
+        return false;
+    };
+    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    // Of the last eight the last has no successor: a byte that is nothing.
+    let mut odd = has_odd(word(last), word(last) >> 8 | 0xff << 56) || bytes.ends_with(b"/");
+    for at in (0..last).step_by(8) {
+        odd |= has_odd(word(at), word(at + 1));
+    }
+    !odd
+}
+
+/// Whether a byte of `word` is NUL or a backslash, or a separator that a separator or a dot comes after, in `next`. May say
+/// yes without need.
+fn has_odd(word: u64, next: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    // The top bit of each byte that is `byte`, and perhaps of the one above it (Mycroft's test for a zero byte).
+    let is = |word: u64, byte: u8| {
+        let zero = word ^ ONES * u64::from(byte);
+        zero.wrapping_sub(ONES) & !zero & ONES << 7
+    };
+    is(word, 0) | is(word, b'\\') | is(word, b'/') & (is(next, b'/') | is(next, b'.')) != 0
 }
 
 fn is_name(name: &[u8]) -> bool {
@@ -171,6 +203,22 @@ mod tests {
 
     fn text(raw: &str) -> Result<String, InvalidPath> {
         Canonical::new(raw).map(|path| path.text().to_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_at_first_sight_is_canonical(text in "/[a-z./\\\\\u{0}\u{e9}]{0,30}") {
+            let careful = text[1..].split('/').all(|name| is_name(name.as_bytes()));
+            prop_assert!(!is_plain(text.as_bytes()) || careful, "{text:?}");
+            prop_assert_eq!(is_canonical(&text), careful || text == "/", "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn usual_paths_are_plain() {
+        for text in ["/models/part-0.bin", "/usr/lib/x86_64.so", "/a/b/c/d/e", "/\u{e4}\u{f6}/x.y.z"] {
+            assert!(is_plain(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

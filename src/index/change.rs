@@ -114,28 +114,31 @@ impl Pen<'_> {
 
 impl Memory {
     /// What the order is to be told of a creation; `None` where none is kept.
-    pub(super) fn record_make<'g>(
+    pub(super) fn record_make<'g, 'n>(
         &self,
         magazine: &Magazine,
         parent: NodeId,
-        nodes: &[Target],
-        names: &[&str],
+        nodes: impl Iterator<Item = (NodeId, &'n str)> + Clone,
+        kind: Kind,
         init: &NodeInit<'_>,
     ) -> Result<Option<&'g Record>> {
-        let names_bytes: usize = names.iter().map(|name| NODE_BYTES + name.len()).sum();
+        if self.order().is_none() {
+            return Ok(None);
+        }
+        let names_bytes: usize = nodes.clone().map(|(_, name)| NODE_BYTES + name.len()).sum();
         let len_bytes = MAKE_BYTES + 8 * init.note.len() + names_bytes;
-        let directory = nodes.last().is_some_and(|target| target.is_dir());
+        let directory = kind == Kind::Directory;
         self.record(magazine, MAKE, len_bytes, |bytes| {
             let mut pen = Pen(bytes);
             let words = init.note.len() as u32;
-            for field in [parent.get(), nodes.len() as u32, u32::from(directory), words] {
+            for field in [parent.get(), nodes.clone().count() as u32, u32::from(directory), words] {
                 pen.put(&field.to_le_bytes());
             }
             for field in [init.created, init.modified].iter().chain(init.note) {
                 pen.put(&field.to_le_bytes());
             }
-            for (node, name) in nodes.iter().zip(names) {
-                pen.put(&node.id.get().to_le_bytes());
+            for (id, name) in nodes {
+                pen.put(&id.get().to_le_bytes());
                 pen.put(&[name.len() as u8]);
                 pen.put(name.as_bytes());
             }

@@ -35,11 +35,21 @@ pub(super) struct Reserved<'g> {
     pub(super) target: Option<Target>,
 }
 
-/// Nodes and names made for a creation that is not bound yet, from the top down.
+/// Nodes made for a creation that is not bound yet: the one to be bound, and what is below it, from the top down, each with
+/// its name.
 struct Chain<'g> {
-    nodes: Vec<Target>,
-    /// The names of all but the topmost.
-    names: Vec<DentryRef<'g>>,
+    top: Target,
+    below: Vec<(Target, DentryRef<'g>)>,
+}
+
+impl Chain<'_> {
+    fn nodes(&self) -> impl Iterator<Item = Target> + Clone {
+        std::iter::once(self.top).chain(self.below.iter().map(|(target, _)| *target))
+    }
+
+    fn last(&self) -> Target {
+        self.below.last().map_or(self.top, |(target, _)| *target)
+    }
 }
 
 impl Index {
@@ -86,25 +96,27 @@ impl Index {
         init: &NodeInit<'_>,
         cx: &Cx<'g>,
     ) -> Result<Option<Created<'g>>> {
-        let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
-        let Some(reserved) = self.reserve(directory, names[0], cx)? else { return Ok(None) };
+        let names = names.trim_start_matches('/');
+        let (first, rest) = names.split_once('/').unwrap_or((names, ""));
+        let Some(reserved) = self.reserve(directory, first, cx)? else { return Ok(None) };
         if let Some(target) = reserved.target {
-            return self.exists(directory, reserved.dentry, target, names.len() == 1, path);
+            return self.exists(directory, reserved.dentry, target, rest.is_empty(), path);
         }
         if kind == Kind::File && path.names_directory() {
             self.abandon(reserved.dentry, cx);
             return Err(IndexError::IsADirectory(path.text().to_owned()));
         }
-        let chain = match self.build(&names, kind, init, cx) {
+        let chain = match self.build(rest, kind, init, cx) {
             Ok(chain) => chain,
             Err(error) => {
                 self.abandon(reserved.dentry, cx);
                 return Err(error);
             }
         };
-        let bound = match self.memory.record_make(cx.magazine, directory.id, &chain.nodes, &names, init) {
-            Ok(None) => Ok(self.bind_new(directory, reserved.dentry, chain.nodes[0], cx)),
-            Ok(Some(record)) => self.bind_in_order(directory, reserved.dentry, chain.nodes[0], record, cx),
+        let made = chain.nodes().map(|target| target.id).zip(names.split('/'));
+        let bound = match self.memory.record_make(cx.magazine, directory.id, made, kind, init) {
+            Ok(None) => Ok(self.bind_new(directory, reserved.dentry, chain.top, cx)),
+            Ok(Some(record)) => self.bind_in_order(directory, reserved.dentry, chain.top, record, cx),
             Err(error) => Err(error),
         };
         if matches!(bound, Ok(true)) {
@@ -249,27 +261,21 @@ impl Index {
         Ok(descriptor.is_some_and(|descriptor| self.execute(descriptor, cx.guard) == Status::Succeeded))
     }
 
-    /// Makes the nodes for `names` and links all below the first to each other.
-    fn build<'g>(
-        &'g self,
-        names: &[&str],
-        kind: Kind,
-        init: &NodeInit<'_>,
-        cx: &Cx<'g>,
-    ) -> Result<Chain<'g>> {
-        let mut chain =
-            Chain { nodes: Vec::with_capacity(names.len()), names: Vec::with_capacity(names.len() - 1) };
-        let built = names.iter().enumerate().try_for_each(|(depth, name)| {
-            let kind = if depth + 1 < names.len() { Kind::Directory } else { kind };
-            self.extend(&mut chain, name, kind, init, cx)
-        });
-        match built {
-            Ok(()) => Ok(chain),
-            Err(error) => {
+    /// Makes a node to be bound, and nodes for the names below it, linked to each other.
+    fn build<'g>(&'g self, below: &str, kind: Kind, init: &NodeInit<'_>, cx: &Cx<'g>) -> Result<Chain<'g>> {
+        let of_top = if below.is_empty() { kind } else { Kind::Directory };
+        let mut chain = Chain { top: self.make_node(of_top, init, cx)?, below: Vec::new() };
+        let mut left = below;
+        while !left.is_empty() {
+            let (name, rest) = left.split_once('/').unwrap_or((left, ""));
+            let kind = if rest.is_empty() { kind } else { Kind::Directory };
+            if let Err(error) = self.extend(&mut chain, name, kind, init, cx) {
                 self.discard(&chain, cx);
-                Err(error)
+                return Err(error);
             }
+            left = rest;
         }
+        Ok(chain)
     }
 
     fn extend<'g>(
@@ -281,11 +287,18 @@ impl Index {
         cx: &Cx<'g>,
     ) -> Result<()> {
         let target = self.make_node(kind, init, cx)?;
-        let Some(&parent) = chain.nodes.last() else {
-            chain.nodes.push(target);
-            return Ok(());
-        };
-        chain.nodes.push(target);
+        match self.link(chain.last(), name, target, cx) {
+            Ok(dentry) => chain.below.push((target, dentry)),
+            Err(error) => {
+                self.retire(target.id, cx);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names a node in a directory that nobody else can reach.
+    fn link<'g>(&'g self, parent: Target, name: &str, target: Target, cx: &Cx<'g>) -> Result<DentryRef<'g>> {
         let list_key = self.key(parent.id, name).list_key();
         let dentry =
             DentryRef::alloc(&self.memory, cx.magazine, parent.id, name, list_key, word::bound(target))?;
@@ -295,8 +308,7 @@ impl Index {
         debug_assert!(inserted, "no other name has the new directory as its parent");
         // Release: the dentry is filled. Nobody will kill this name before the chain is bound, but for `discard`.
         self.slot(target.id).dentry.store(dentry.address(), Ordering::Release);
-        chain.names.push(dentry);
-        Ok(())
+        Ok(dentry)
     }
 
     fn make_node(&self, kind: Kind, init: &NodeInit<'_>, cx: &Cx<'_>) -> Result<Target> {
@@ -325,13 +337,12 @@ impl Index {
 
     /// Unmakes what was never bound.
     fn discard(&self, chain: &Chain<'_>, cx: &Cx<'_>) {
-        for dentry in &chain.names {
-            let target = dentry.target().expect("nobody else changes an unreachable name");
+        for (target, dentry) in &chain.below {
             self.slot(target.id).dentry.store(GONE, Ordering::SeqCst);
             dentry.word.store(word::DEAD, Ordering::SeqCst);
             self.table.bury(*dentry, cx.guard);
         }
-        for target in &chain.nodes {
+        for target in chain.nodes() {
             self.retire(target.id, cx);
         }
     }
@@ -346,14 +357,13 @@ impl Index {
         cx: &Cx<'g>,
     ) -> Bound<'g> {
         may_stop_here();
-        self.point_back(chain.nodes[0].id, top);
-        for target in &chain.nodes {
+        self.point_back(chain.top.id, top);
+        for target in chain.nodes() {
             self.slot(target.id).set_live(target.kind);
             self.count_up(target.kind, cx);
         }
-        let last = *chain.nodes.last().expect("at least one");
-        let dentry = chain.names.last().copied().unwrap_or(top);
-        let bound = self.bind(dentry, last, directory.moves);
+        let dentry = chain.below.last().map_or(top, |(_, dentry)| *dentry);
+        let bound = self.bind(dentry, chain.last(), directory.moves);
         self.note(path.text(), &bound, cx.guard);
         debug_assert_eq!(path::components(path.text()).last().map(|c| c.name), Some(dentry.name_str()));
         bound

@@ -1,7 +1,8 @@
 //! Finding the node of a path.
 //!
 //! The hot way: hash of the text as written → cache → node → and then up, comparing names from the end of the text: when the
-//! root is reached with nothing left, the text was canonical and led here. The cold way: canonicalise, walk down the table.
+//! root is reached with nothing left, the text was canonical and led here. The cold way: canonicalise, walk down the table, from
+//! the last directory on if the cache knows that one.
 //!
 //! Both read the `moves` word before and after. A directory that stands is where it was as long as that word is the same, and
 //! cannot go while something in it is bound; so if each name on the way was seen bound, the whole path was at the instant the
@@ -108,8 +109,18 @@ impl Index {
     /// The node of a path.
     #[inline]
     pub(crate) fn lookup<'g>(&'g self, path: &str, guard: &'g Guard) -> Result<Bound<'g>> {
+        match self.lookup_if_any(path, guard) {
+            Ok(Some(bound)) => Ok(bound),
+            Ok(None) => Err(IndexError::NotFound(path::canonical_name(path))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The node of a path; `None` if the last of its names, or a directory above it, is missing.
+    #[inline]
+    pub(crate) fn lookup_if_any<'g>(&'g self, path: &str, guard: &'g Guard) -> Result<Option<Bound<'g>>> {
         match self.cached(path, self.path_hash(path), guard) {
-            Some(bound) => Ok(bound),
+            Some(bound) => Ok(Some(bound)),
             None => self.lookup_cold(path, guard),
         }
     }
@@ -133,25 +144,35 @@ impl Index {
     }
 
     #[cold]
-    fn lookup_cold<'g>(&'g self, raw: &str, guard: &'g Guard) -> Result<Bound<'g>> {
+    fn lookup_cold<'g>(&'g self, raw: &str, guard: &'g Guard) -> Result<Option<Bound<'g>>> {
         let path = Canonical::new(raw)
             .map_err(|invalid| IndexError::Invalid { path: raw.to_owned(), reason: invalid.reason })?;
-        let bound = self.find(&path, guard)?;
+        // The cache was asked for this spelling already.
+        let walk = if path.text() == raw { self.walk(raw, guard) } else { self.locate(path.text(), guard) };
+        let bound = Self::end_of(walk, &path)?;
         // Without its leading slash a path verifies as well: such a spelling deserves an entry of its own.
-        if path.text().strip_prefix('/') == Some(raw) {
-            self.note(raw, &bound, guard);
+        if let Some(bound) = &bound
+            && path.text().strip_prefix('/') == Some(raw)
+        {
+            self.note(raw, bound, guard);
         }
         Ok(bound)
     }
 
     /// The node of a canonical path.
     pub(super) fn find<'g>(&'g self, path: &Canonical<'_>, guard: &'g Guard) -> Result<Bound<'g>> {
-        match self.locate(path.text(), guard) {
+        Self::end_of(self.locate(path.text(), guard), path)?
+            .ok_or_else(|| IndexError::NotFound(path.text().to_owned()))
+    }
+
+    /// Where a walk along `path` led.
+    fn end_of<'g>(walk: Walk<'g>, path: &Canonical<'_>) -> Result<Option<Bound<'g>>> {
+        match walk {
             Walk::Found(bound) if path.names_directory() && !bound.is_dir() => {
                 Err(IndexError::NotADirectory(path.text().to_owned()))
             }
-            Walk::Found(bound) => Ok(bound),
-            Walk::Missing(..) => Err(IndexError::NotFound(path.text().to_owned())),
+            Walk::Found(bound) => Ok(Some(bound)),
+            Walk::Missing(..) => Ok(None),
             Walk::NotADirectory(end) => Err(IndexError::NotADirectory(path.text()[..end].to_owned())),
         }
     }
@@ -250,14 +271,24 @@ impl Index {
         (address > GONE).then(|| unsafe { DentryRef::from_address(address) })
     }
 
-    /// Down from the root. Whatever it answers was so at one instant.
+    /// Down from the root, or from the last directory, if the cache knows that. Whatever it answers was so at one instant.
     pub(super) fn walk<'g>(&'g self, text: &str, guard: &'g Guard) -> Walk<'g> {
+        let above = path::split(text).map_or("/", |(above, _)| above);
         loop {
             let moves = self.moves_now();
-            let end = self.walk_once(text, moves, guard);
+            let parent = self.cached(above, self.path_hash(above), guard);
+            let end = match parent.filter(|parent| parent.is_dir() && parent.moves == moves) {
+                Some(parent) => match self.child(&parent, &text[above.len() + 1..], guard) {
+                    Some(child) => Walk::Found(child),
+                    None => Walk::Missing(parent, above.len()),
+                },
+                None => self.walk_once(text, moves, guard),
+            };
             if self.moves_now() == moves {
-                if let Walk::Found(bound) = &end {
-                    self.note(text, bound, guard);
+                match &end {
+                    Walk::Found(bound) => self.note(text, bound, guard),
+                    Walk::Missing(bound, end) if *end == above.len() => self.note(above, bound, guard),
+                    _ => {}
                 }
                 return end;
             }

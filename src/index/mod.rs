@@ -49,6 +49,7 @@ pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};
 use crate::{
     arena::{Arena, Magazine, Pool, PoolMagazine},
     epoch::Guard,
+    map::prefetch,
     order::Order,
     sync::{Arc, AtomicU64, Ordering},
 };
@@ -157,6 +158,11 @@ impl Index {
             return None;
         }
         Some(self.slot(id)).filter(|node| node.live_kind().is_some())
+    }
+
+    /// Starts to bring the slot of an id below the bound near.
+    pub(crate) fn prefetch(&self, id: NodeId) {
+        prefetch(self.slot(id));
     }
 
     /// Files that have a name. Exact when nothing changes.

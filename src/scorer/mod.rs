@@ -1,4 +1,4 @@
-//! Floor 3: who deserves RAM. Owns the frequency sketch, the scoring rule and the clock of request epochs. Knows keys and
+//! Floor 3: who deserves RAM. Owns the frequency sketch, the scoring rule, the hand's order and the clock of request epochs. Knows keys and
 //! numbers; must never know names, nodes or bytes.
 //!
 //! # Invariants
@@ -8,6 +8,7 @@
 //! 3. Growing keeps every estimate: a block is copied to each of the blocks that its keys can fall into.
 
 mod clock;
+mod hand;
 #[cfg(memfs_loom)]
 #[path = "../model/scorer.rs"]
 pub mod model;
@@ -15,5 +16,6 @@ mod rule;
 mod sketch;
 
 pub(crate) use clock::RequestClock;
+pub(crate) use hand::Hand;
 pub(crate) use rule::{Band, Sample, score};
 pub(crate) use sketch::Sketch;

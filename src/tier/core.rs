@@ -16,11 +16,11 @@ use crate::{
     index::{Bound, Cx, Index, IndexError, Kind, Node, NodeId, Settled},
     journal::Journal,
     order::Order,
-    scorer::{RequestClock, Sketch},
+    path::canonical_name,
+    scorer::{Hand, RequestClock, Sketch},
     segment::{Disk, RealDisk, SegmentConfig, Segments, StorageKind},
     sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
 };
-use crossbeam_utils::CachePadded;
 use std::{
     path::PathBuf,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -51,8 +51,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) clock: RequestClock,
     pub(crate) jobs: Jobs,
-    /// Where the eviction hand stands, in node slots.
-    pub(crate) hand: CachePadded<AtomicU32>,
+    pub(crate) hand: Hand,
     closed: AtomicBool,
     /// Searches left in which the hand goes out of its way to find a file of the first band; see `room`.
     pub(crate) low_searches: AtomicU32,
@@ -191,7 +190,7 @@ impl Core {
             ground: Box::new(Ground::new(arena, segments, limbo)),
             clock: RequestClock::new(),
             jobs: Jobs::new(&config),
-            hand: CachePadded::new(AtomicU32::new(0)),
+            hand: Hand::new(),
             closed: AtomicBool::new(false),
             low_searches: AtomicU32::new(0),
             locked: AtomicI64::new(0),
@@ -429,11 +428,6 @@ fn about_index(error: IndexError, limit_bytes: u64) -> Error {
 fn next_id() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-}
-
-/// A path as errors show it.
-pub(crate) fn canonical_name(path: &str) -> String {
-    crate::path::Canonical::new(path).map_or_else(|_| path.to_owned(), |path| path.text().to_owned())
 }
 
 /// Now, in nanoseconds since 1970; as coarse as the kernel's tick, as times of files are in its own file systems, and a fifth

@@ -11,7 +11,7 @@ use crate::{
     config::Priority,
     error::{Error, Result},
     index::{Created, Cx, Index, IndexError, Kind, NodeId, NodeInit},
-    path::Canonical,
+    path::{Canonical, canonical_name},
     tier::FileKind,
 };
 use std::sync::Arc;
@@ -151,8 +151,7 @@ impl Core {
         loop {
             self.check_open()?;
             if opening.create_new {
-                return create()?
-                    .ok_or_else(|| Error::AlreadyExists { path: super::core::canonical_name(path) });
+                return create()?.ok_or_else(|| Error::AlreadyExists { path: canonical_name(path) });
             }
             match self.open(local, path) {
                 Err(Error::NotFound { .. }) if opening.create => {}
@@ -167,7 +166,7 @@ impl Core {
     /// Starts a preload; by a worker if there are any, else it is done when this returns.
     pub(crate) fn preload(self: &Arc<Self>, local: &Local, path: &str) -> Result<Arc<Preloading>> {
         let id = self.open(local, path)?;
-        let preloading = Preloading::new(id, super::core::canonical_name(path));
+        let preloading = Preloading::new(id, canonical_name(path));
         if self.config.worker_threads == 0 {
             preloading.run(self, local);
         } else {

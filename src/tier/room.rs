@@ -178,31 +178,27 @@ impl Core {
 
     /// The worst of a sample at the hand, of the bands up to `up_to`.
     pub(crate) fn victim(&self, local: &Local, up_to: Band, most_looks: u32) -> Option<Victim> {
-        let bound = self.index.bound();
-        if bound == 0 {
-            return None;
-        }
         let guard = local.pin();
         let low_searches = self.low_searches.load(Relaxed);
         let best = if low_searches > 0 { Band::First } else { Band::Normal };
         let epoch = self.clock.epoch();
-        let start = self.hand.load(Relaxed);
+        let mut lap = self.hand.lap(self.index.bound());
         let mut sample = Sample::new();
         let mut looks = 0;
         // Once around at most; a long search is cut short as soon as it has found anything.
-        while looks < bound.min(most_looks) && (looks < LOOKS || sample.band().is_none()) {
+        while looks < most_looks && (looks < LOOKS || sample.band().is_none()) {
             if sample.is_full() && sample.band().is_some_and(|band| band <= best) {
                 break;
             }
-            let id = NodeId::new(start.wrapping_add(looks) % bound);
+            let Some(id) = lap.next().map(NodeId::new) else { break };
             looks += 1;
+            self.index.prefetch(NodeId::new(lap.soon()));
             if let Some(node) = self.file(id) {
                 self.consider(local, &guard, &mut sample, id, node, epoch, up_to);
             }
         }
         self.remember(low_searches, sample.band());
-        // Relaxed: where the next search begins is a matter of fairness, not of correctness.
-        self.hand.store(start.wrapping_add(looks) % bound, Relaxed);
+        self.hand.rest(&lap);
         sample.into_worst()
     }
 

@@ -2,7 +2,7 @@
 //! creation of the name, makes them the file's.
 
 use super::{
-    core::{At, Core, Spot, canonical_name},
+    core::{At, Core, Spot},
     heat,
     local::Local,
     log::{self, Preparation, Revision},
@@ -14,6 +14,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::{Created, IndexError, Kind, NodeId, NodeInit},
+    path::canonical_name,
     sync::Ordering::*,
 };
 
@@ -33,20 +34,21 @@ impl Core {
         if self.overwrite(local, path, data, naming) {
             return Ok(());
         }
-        let priority = match self.priority_of(local, At::Path(path)) {
-            Ok(_) if naming.create_new => {
-                return Err(Error::AlreadyExists { path: canonical_name(path) });
-            }
-            Err(Error::IsADirectory { .. }) if naming.create_new => {
-                return Err(Error::AlreadyExists { path: canonical_name(path) });
-            }
-            Ok(own) => naming.priority.unwrap_or(own),
-            Err(Error::NotFound { .. }) => naming.priority.unwrap_or_default(),
-            Err(error) => return Err(error),
-        };
+        let target = self.target(path, naming, &local.pin())?.map(|spot| heat::priority(spot.node));
+        let priority = naming.priority.or(target).unwrap_or_default();
         let whole =
             self.stage_whole(local, priority, data).map_err(|error| error.about(&canonical_name(path)))?;
-        self.put_staged(local, path, whole, naming, priority)
+        self.put_staged(local, path, whole, naming, priority, target.is_some())
+    }
+
+    /// The file that is to be replaced; `None` if it is to be made.
+    fn target<'g>(&'g self, path: &str, naming: Naming, guard: &'g Guard) -> Result<Option<Spot<'g>>> {
+        match self.index.lookup_if_any(path, guard).map_err(|error| self.index_error(error))? {
+            None => Ok(None),
+            Some(_) if naming.create_new => Err(Error::AlreadyExists { path: canonical_name(path) }),
+            Some(bound) if bound.is_dir() => Err(Error::IsADirectory { path: canonical_name(path) }),
+            Some(bound) => Ok(Some(Spot::of(bound))),
+        }
     }
 
     /// Replaces a file that the path cache knows by `data`, where there is room for it; false, with nothing done, asks for the
@@ -87,10 +89,8 @@ impl Core {
     pub(crate) fn copy(&self, local: &Local, from: &str, to: &str) -> Result<u64> {
         let version = self.version(local, At::Path(from), 0..u64::MAX)?;
         let (len, single) = (version.len, version.is_single());
-        let priority = match self.priority_of(local, At::Path(to)) {
-            Err(Error::NotFound { .. }) => Priority::NORMAL,
-            other => other?,
-        };
+        let target = self.target(to, Naming::default(), &local.pin())?.map(|spot| heat::priority(spot.node));
+        let priority = target.unwrap_or_default();
         let (mut chunks, mut staged, mut share) = (Vec::new(), Vec::new(), StagingShare::new(self));
         for (chunk, word, held) in version.into_parts() {
             let bytes = self.load(local, At::Path(from), (!single).then_some(chunk), word, held, priority)?;
@@ -107,7 +107,7 @@ impl Core {
         } else {
             self.stage_tree(local, staged, &chunks, len).map_err(|error| error.about(&canonical_name(to)))?
         };
-        self.put_staged(local, to, whole, Naming::default(), priority)?;
+        self.put_staged(local, to, whole, Naming::default(), priority, target.is_some())?;
         Ok(len)
     }
 
@@ -118,8 +118,9 @@ impl Core {
         mut whole: Whole<'_>,
         naming: Naming,
         priority: Priority,
+        exists: bool,
     ) -> Result<()> {
-        let written = self.put(local, path, &whole, naming, priority);
+        let written = self.put(local, path, &whole, naming, priority, exists);
         if written.is_ok() {
             whole.staged.into_iter().for_each(Staged::publish);
         } else if let Some(rebuilt) = &mut whole.rebuilt {
@@ -129,7 +130,7 @@ impl Core {
         written
     }
 
-    /// Makes `whole` the content of the file `path`, by an exchange or by creating it.
+    /// Makes `whole` the content of the file `path`, by creating it, or by an exchange if it `exists`, as far as is known.
     fn put(
         &self,
         local: &Local,
@@ -137,45 +138,42 @@ impl Core {
         whole: &Whole<'_>,
         naming: Naming,
         priority: Priority,
+        mut exists: bool,
     ) -> Result<()> {
         let mut preparation = None;
         loop {
             self.check_open()?;
+            if !exists {
+                let content = (whole.word(), whole.len, &whole.chunks[..]);
+                if self.create(local, path, content, priority, false)?.is_some() {
+                    return Ok(());
+                }
+                exists = true;
+            }
             let guard = local.pin();
-            match self.resolve(At::Path(path), &guard) {
-                Ok(_) if naming.create_new => {
-                    return Err(Error::AlreadyExists { path: canonical_name(path) });
+            let Some(spot) = self.target(path, naming, &guard)? else {
+                exists = false;
+                continue;
+            };
+            let Some(preparation) = &mut preparation else {
+                drop(guard);
+                let revision = Revision {
+                    reset: true,
+                    priority: naming.priority,
+                    chunks: &whole.chunks,
+                    appends: false,
+                };
+                preparation = Some(self.prepare(local, revision)?);
+                continue;
+            };
+            let change = (spot.word(self, &guard), whole.word());
+            if self.replace(local, &guard, &spot, change, whole.len, preparation) {
+                if let Some(priority) = naming.priority
+                    && self.log.is_none()
+                {
+                    heat::set_priority(self, spot.node, priority);
                 }
-                Ok(spot) => {
-                    let Some(preparation) = &mut preparation else {
-                        drop(guard);
-                        let revision = Revision {
-                            reset: true,
-                            priority: naming.priority,
-                            chunks: &whole.chunks,
-                            appends: false,
-                        };
-                        preparation = Some(self.prepare(local, revision)?);
-                        continue;
-                    };
-                    let change = (spot.word(self, &guard), whole.word());
-                    if self.replace(local, &guard, &spot, change, whole.len, preparation) {
-                        if let Some(priority) = naming.priority
-                            && self.log.is_none()
-                        {
-                            heat::set_priority(self, spot.node, priority);
-                        }
-                        return Ok(());
-                    }
-                }
-                Err(Error::NotFound { .. }) => {
-                    drop(guard);
-                    let content = (whole.word(), whole.len, &whole.chunks[..]);
-                    if self.create(local, path, content, priority, false)?.is_some() {
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
+                return Ok(());
             }
         }
     }
