@@ -66,6 +66,14 @@ impl Reservation {
         debug_assert!(done.is_ok(), "DONTNEED of anonymous memory failed: {done:?}");
     }
 
+    /// Makes the pages of `range` resident now, zeroed, by one call; a hint whose refusal (a kernel before 5.14) changes nothing.
+    pub(crate) fn populate(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+
     /// Asks for huge pages, where the system has them; a hint whose refusal changes nothing.
     pub(crate) fn advise_huge(&self) {
         #[cfg(target_os = "linux")]
@@ -108,6 +116,8 @@ impl Reservation {
         // SAFETY: in bounds and unreferenced (caller).
         unsafe { self.bytes.as_ptr().add(range.start).write_bytes(0, range.len()) };
     }
+
+    pub(crate) fn populate(&self, _range: Range<usize>) {}
 
     pub(crate) fn advise_huge(&self) {}
 

@@ -1,6 +1,7 @@
 //! One size class: a slab, its address space, and its headers where it has any.
 
 use super::{
+    bitmap::Claim,
     block::{HEADER_BYTES, Header},
     budget::Budget,
     ground::Ground,
@@ -34,6 +35,9 @@ fn metadata_reserve(limit_bytes: u64) -> u64 {
     if cfg!(memfs_loom) { 0 } else { (limit_bytes / 32).clamp(8 << 10, 4 << 20) }
 }
 
+/// From two pages on a call for all of them costs less than a fault for each.
+const POPULATED_BYTES: usize = 2 * PAGE_BYTES;
+
 /// Address space of one class, aligned to its granule.
 pub(super) struct Region {
     pages: Reservation,
@@ -57,6 +61,11 @@ impl Region {
     pub(super) fn base(&self) -> NonNull<u8> {
         // SAFETY: `new` reserved a granule more than the slots need, less the page that is aligned anyway.
         unsafe { self.pages.ptr().add(self.skew_bytes) }
+    }
+
+    fn populate(&self, slots: Range<usize>) {
+        let at = |slot: usize| self.skew_bytes + slot * self.slot_bytes;
+        self.pages.populate(at(slots.start)..at(slots.end));
     }
 
     /// # Safety
@@ -109,6 +118,15 @@ impl Class {
     #[inline]
     pub(super) fn header(&self, slot: usize) -> &Header {
         self.headers.as_ref().expect("a content class has headers").get(slot)
+    }
+
+    /// As [`Slab::claim`]. The pages of a long slot are asked for in one call, rather than one by one as they are written.
+    pub(super) fn claim(&self, budget: &Budget, count: u32) -> Option<Claim> {
+        self.slab.claim_backed(budget, count, |slots| {
+            if self.slab.geometry.slot_bytes >= POPULATED_BYTES {
+                self.region.populate(slots);
+            }
+        })
     }
 
     /// Whether a trim would find nothing; as cheap as a look at two words.

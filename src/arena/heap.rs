@@ -95,16 +95,17 @@ impl Arena {
 
     #[cold]
     fn refill(&self, mag: &Magazine, class: usize, slot_bytes: usize) -> Option<usize> {
-        let Class { slab, batch, .. } = &self.classes[class];
+        let class_of = &self.classes[class];
+        let Class { slab, batch, .. } = class_of;
         if mag.would_pass(self.reach, *batch as usize * slot_bytes) {
             self.drain(mag);
         }
         let mut claim = loop {
-            match slab.claim(&self.budget, *batch) {
+            match class_of.claim(&self.budget, *batch) {
                 Some(claim) => break claim,
                 None if self.make_room(mag, slab) => {}
                 // Others may have given back meanwhile what this thread no longer found.
-                None => break slab.claim(&self.budget, *batch)?,
+                None => break class_of.claim(&self.budget, *batch)?,
             }
         };
         pass("allocate: slots claimed");

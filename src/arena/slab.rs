@@ -63,10 +63,21 @@ impl Slab {
     /// Takes up to `count` slots: ready ones, else from a span that is charged for it. `None`: the budget has no room for
     /// one.
     pub(super) fn claim(&self, budget: &Budget, count: u32) -> Option<Claim> {
+        self.claim_backed(budget, count, |_| {})
+    }
+
+    /// The same; `back` is told of the slots of a span that had no pages, before anybody can have one of them.
+    pub(super) fn claim_backed(
+        &self,
+        budget: &Budget,
+        count: u32,
+        back: impl FnOnce(Range<usize>),
+    ) -> Option<Claim> {
         if let Some(claim) = self.ready.claim(End::Low, count) {
             return Some(claim);
         }
         let span = self.back_span(budget)?;
+        back(self.geometry.slots_of(span..span + 1));
         let (mut words, mask) = self.geometry.words(span);
         let word = words.next().expect("a span has a word");
         let taken = pick(mask, End::Low, count);
