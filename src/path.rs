@@ -52,6 +52,10 @@ impl<'a> Canonical<'a> {
         &self.text
     }
 
+    pub(crate) fn into_text(self) -> Cow<'a, str> {
+        self.text
+    }
+
     /// Whether the caller's spelling insists on a directory: it ended in a separator.
     pub(crate) fn names_directory(&self) -> bool {
         self.directory

@@ -15,12 +15,6 @@ pub struct DirEntry {
 }
 
 impl DirEntry {
-    /// The entry `name` of the directory `dir`, a canonical path.
-    fn new(dir: &str, name: &str, kind: FileKind) -> Self {
-        let dir = dir.trim_end_matches('/');
-        Self { path: format!("{dir}/{name}"), name_start: dir.len() + 1, kind }
-    }
-
     /// The last component.
     pub fn file_name(&self) -> &str {
         &self.path[self.name_start..]
@@ -29,6 +23,11 @@ impl DirEntry {
     /// The canonical path.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The canonical path, without a copy.
+    pub fn into_path(self) -> String {
+        self.path
     }
 
     /// File or directory.
@@ -40,14 +39,23 @@ impl DirEntry {
 /// The entries of one directory, by name; from [`MemFs::read_dir`].
 #[derive(Debug)]
 pub struct ReadDir {
-    entries: std::vec::IntoIter<DirEntry>,
+    /// With a separator at its end.
+    directory: String,
+    /// The names, one after the other.
+    names: String,
+    entries: std::vec::IntoIter<Name>,
 }
 
 impl Iterator for ReadDir {
     type Item = DirEntry;
 
     fn next(&mut self) -> Option<DirEntry> {
-        self.entries.next()
+        let entry = self.entries.next()?;
+        let name = entry.text(&self.names);
+        let mut path = String::with_capacity(self.directory.len() + name.len());
+        path.push_str(&self.directory);
+        path.push_str(name);
+        Some(DirEntry { path, name_start: self.directory.len(), kind: entry.kind })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -57,19 +65,77 @@ impl Iterator for ReadDir {
 
 impl ExactSizeIterator for ReadDir {}
 
+/// A name among those of its directory.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    /// Its first eight bytes beyond what all names have in common, as a number that is in the order of the names.
+    key: u64,
+    start: usize,
+    len: u8,
+    kind: FileKind,
+}
+
+impl Name {
+    fn text<'n>(&self, names: &'n str) -> &'n str {
+        &names[self.start..self.start + usize::from(self.len)]
+    }
+}
+
+/// Names as they are met: in one buffer, so that to list is not to allocate, and sorted by numbers, so that to sort is not to
+/// wait for memory.
+struct Listing {
+    names: String,
+    entries: Vec<Name>,
+    /// Bytes that all names begin with.
+    common: usize,
+}
+
+impl Listing {
+    fn new() -> Self {
+        Self { names: String::new(), entries: Vec::new(), common: usize::MAX }
+    }
+
+    fn push(&mut self, name: &str, kind: FileKind) {
+        let first = self.entries.first().map_or(name, |first| first.text(&self.names));
+        let most = self.common.min(first.len()).min(name.len());
+        let (first, met) = (&first.as_bytes()[..most], &name.as_bytes()[..most]);
+        if first != met {
+            self.common = first.iter().zip(met).take_while(|(a, b)| a == b).count();
+        } else {
+            self.common = most;
+        }
+        let len = u8::try_from(name.len()).expect("a component has 255 bytes at most");
+        self.entries.push(Name { key: 0, start: self.names.len(), len, kind });
+        self.names.push_str(name);
+    }
+
+    /// By name, each name once.
+    fn sorted(mut self, directory: &str) -> ReadDir {
+        let Self { names, entries, common } = &mut self;
+        for entry in entries.iter_mut() {
+            let rest = &entry.text(names).as_bytes()[*common..];
+            let mut first = [0; 8];
+            let len = rest.len().min(8);
+            first[..len].copy_from_slice(&rest[..len]);
+            entry.key = u64::from_be_bytes(first);
+        }
+        entries.sort_unstable_by_key(|entry| entry.key);
+        // A name has no NUL, so a shorter one has the smaller key; keys that are equal leave the rest to be compared.
+        for equal in entries.chunk_by_mut(|a, b| a.key == b.key).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by(|a, b| a.text(names).cmp(b.text(names)));
+        }
+        // A name that was removed and made again during the listing may have been met twice.
+        entries.dedup_by(|a, b| a.key == b.key && a.text(names) == b.text(names));
+        let directory = format!("{}/", directory.trim_end_matches('/'));
+        ReadDir { directory, names: self.names, entries: self.entries.into_iter() }
+    }
+}
+
 /// Everything below a directory, depth first, a directory before what is in it; from [`MemFs::walk`].
 #[derive(Debug)]
 pub struct Walk {
     fs: MemFs,
     open: Vec<ReadDir>,
-    /// How many levels of directories to go down, if not all.
-    max_depth: usize,
-}
-
-impl Walk {
-    fn new(fs: &MemFs, path: &str, max_depth: usize) -> Result<Self> {
-        Ok(Self { fs: fs.clone(), open: vec![fs.read_dir(path)?], max_depth })
-    }
 }
 
 impl Iterator for Walk {
@@ -81,7 +147,7 @@ impl Iterator for Walk {
                 self.open.pop();
                 continue;
             };
-            if entry.kind == FileKind::Directory && self.open.len() < self.max_depth {
+            if entry.kind == FileKind::Directory {
                 // A directory that went away since it was listed has no entries.
                 if let Ok(below) = self.fs.read_dir(entry.path()) {
                     self.open.push(below);
@@ -112,13 +178,9 @@ impl MemFs {
     pub fn read_dir(&self, path: impl AsRef<str>) -> Result<ReadDir> {
         let path = path.as_ref();
         self.other(|core, local| {
-            let mut entries = Vec::new();
-            core.list(local, path, |dir, name, kind| entries.push(DirEntry::new(dir, name, kind)))?;
-            // All entries have the directory's path in common: comparing paths is comparing names.
-            entries.sort_unstable_by(|a, b| a.file_name().cmp(b.file_name()));
-            // A name that was removed and made again during the listing may have been met twice.
-            entries.dedup_by(|a, b| a.file_name() == b.file_name());
-            Ok(ReadDir { entries: entries.into_iter() })
+            let mut listing = Listing::new();
+            let directory = core.list(local, path, |name, kind| listing.push(name, kind))?;
+            Ok(listing.sorted(&directory))
         })
     }
 
@@ -127,7 +189,7 @@ impl MemFs {
     /// # Errors
     /// As [`read_dir`](MemFs::read_dir), for `path` itself; directories that vanish meanwhile are passed over.
     pub fn walk(&self, path: impl AsRef<str>) -> Result<Walk> {
-        Walk::new(self, path.as_ref(), usize::MAX)
+        Ok(Walk { fs: self.clone(), open: vec![self.read_dir(path)?] })
     }
 
     /// The full paths of the files (not directories) that match, sorted. `?` is a character of a name, `*` any number of them,
@@ -149,17 +211,61 @@ impl MemFs {
     pub fn glob(&self, pattern: impl AsRef<str>) -> Result<Vec<String>> {
         self.check_open()?;
         let mut pattern = Pattern::new(pattern.as_ref())?;
-        let walk = match Walk::new(self, pattern.base(), pattern.max_depth()) {
-            Err(Error::NotFound { .. } | Error::NotADirectory { .. } | Error::InvalidPath { .. }) => {
-                return Ok(Vec::new());
+        let mut found = Vec::new();
+        // Directories still to be listed, and how many levels down from there.
+        let mut open = vec![(pattern.base().to_owned(), pattern.max_depth())];
+        while let Some((directory, levels)) = open.pop() {
+            let mut path = directory.trim_end_matches('/').to_owned() + "/";
+            let above = path.len();
+            let listed = self.other(|core, local| {
+                core.list(local, &directory, |name, kind| {
+                    path.truncate(above);
+                    path.push_str(name);
+                    match kind {
+                        FileKind::File if pattern.is_match(&path) => found.push(path.clone()),
+                        FileKind::Directory if levels > 1 => open.push((path.clone(), levels - 1)),
+                        _ => {}
+                    }
+                })
+            });
+            match listed {
+                // A base that is no path, or not there, has nothing below it; nor has a directory that went away meanwhile.
+                Err(Error::NotFound { .. } | Error::NotADirectory { .. } | Error::InvalidPath { .. }) => {}
+                listed => _ = listed?,
             }
-            walk => walk?,
-        };
-        let mut found: Vec<String> = walk
-            .filter(|entry| entry.kind == FileKind::File && pattern.is_match(&entry.path))
-            .map(|entry| entry.path)
-            .collect();
+        }
         found.sort_unstable();
+        // As in a listing.
+        found.dedup();
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_listing_is_the_sorted_set_of_names(
+            stem in "[ab]{0,12}",
+            ends in prop::collection::vec("[ab\u{e4}.]{1,12}", 0..40),
+        ) {
+            let names: Vec<String> = ends.into_iter().map(|end| stem.clone() + &end).collect();
+            let mut listing = Listing::new();
+            names.iter().for_each(|name| listing.push(name, FileKind::File));
+            let listed: Vec<String> = listing.sorted("/d").map(DirEntry::into_path).collect();
+            let wanted: std::collections::BTreeSet<String> = names.iter().map(|name| format!("/d/{name}")).collect();
+            prop_assert_eq!(listed, wanted.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_entry_of_the_root_has_one_separator() {
+        let mut listing = Listing::new();
+        listing.push("a", FileKind::Directory);
+        let entry = listing.sorted("/").next().unwrap();
+        assert_eq!((entry.path(), entry.file_name(), entry.kind()), ("/a", "a", FileKind::Directory));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     path::{Canonical, canonical_name},
     tier::FileKind,
 };
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 impl Core {
     pub(crate) fn canonical<'p>(&self, path: &'p str) -> Result<Canonical<'p>> {
@@ -98,13 +98,13 @@ impl Core {
         }
     }
 
-    /// Calls `entry(directory, name, kind)` for the entries of a directory, in no order.
-    pub(crate) fn list(
+    /// Calls `entry(name, kind)` for the entries of a directory, in no order; its canonical path.
+    pub(crate) fn list<'p>(
         &self,
         local: &Local,
-        path: &str,
-        mut entry: impl FnMut(&str, &str, FileKind),
-    ) -> Result<()> {
+        path: &'p str,
+        mut entry: impl FnMut(&str, FileKind),
+    ) -> Result<Cow<'p, str>> {
         self.check_open()?;
         let canonical = self.canonical(path)?;
         let guard = local.pin();
@@ -117,9 +117,9 @@ impl Core {
                 Kind::File => FileKind::File,
                 Kind::Directory => FileKind::Directory,
             };
-            entry(canonical.text(), name, kind);
+            entry(name, kind);
         });
-        Ok(())
+        Ok(canonical.into_text())
     }
 
     pub(crate) fn exists(&self, local: &Local, path: &str) -> bool {

@@ -113,7 +113,7 @@ impl Session for StoreSession<'_> {
     }
 
     fn list(&mut self, directory: &str) -> Outcome<Vec<String>> {
-        Ok(self.fs.read_dir(directory)?.map(|entry| entry.path().to_owned()).collect())
+        Ok(self.fs.read_dir(directory)?.map(memfs::DirEntry::into_path).collect())
     }
 
     fn glob(&mut self, _base: &str, pattern: &globset::GlobMatcher) -> Outcome<Vec<String>> {
