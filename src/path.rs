@@ -118,7 +118,7 @@ fn has_odd(word: u64, next: u64) -> bool {
     const ONES: u64 = u64::MAX / 255;
     // The top bit of each byte that is `byte`, and perhaps of the one above it (Mycroft's test for a zero byte).
     let is = |word: u64, byte: u8| {
-        let zero = word ^ ONES * u64::from(byte);
+        let zero = word ^ (ONES * u64::from(byte));
         zero.wrapping_sub(ONES) & !zero & ONES << 7
     };
     is(word, 0) | is(word, b'\\') | is(word, b'/') & (is(next, b'/') | is(next, b'.')) != 0
