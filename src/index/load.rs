@@ -5,7 +5,7 @@
 
 use super::{
     Cx, Index, Kind, NodeInit,
-    children::Body,
+    children::{Body, free_slot},
     dentry::DentryRef,
     error::{IndexError, Result},
     node::NodeId,
@@ -21,6 +21,8 @@ pub(crate) struct Loading<'i> {
     bound: Cell<u32>,
     /// A bit for each number: whether it is a node's by now.
     used: RefCell<Vec<u64>>,
+    /// Names that are registered and not in the table yet, with their keys: the addresses of their dentries.
+    names: RefCell<Vec<(u32, u64)>>,
 }
 
 /// Numbers are claimed in steps of at least so many.
@@ -34,7 +36,12 @@ impl Index {
     /// Begins a load into an index of nothing but its root.
     pub(crate) fn load(&self) -> Loading<'_> {
         // Numbers 0 and 1 are nobody's and the root's, from the beginning.
-        Loading { index: self, bound: Cell::new(0), used: RefCell::new(vec![0b11]) }
+        Loading {
+            index: self,
+            bound: Cell::new(0),
+            used: RefCell::new(vec![0b11]),
+            names: RefCell::default(),
+        }
     }
 }
 
@@ -110,9 +117,7 @@ impl<'i> Loading<'i> {
         let body = index.body(Target { id: parent, kind: Kind::Directory }, cx.guard);
         let open = index.register(dentry, body, cx)?;
         debug_assert!(open, "no directory is removed while a store is loaded");
-        if index.insert(dentry, cx) != dentry {
-            return wrong("two nodes have one name");
-        }
+        self.names.borrow_mut().push((key, dentry.address()));
         // Release: the dentry is filled.
         index.slot(target.id).dentry.store(dentry.address(), Ordering::Release);
         index.slot(target.id).set_live(target.kind);
@@ -122,6 +127,15 @@ impl<'i> Loading<'i> {
 
     /// Ends the load: every directory leads up to the root, and numbers of no node can be had again.
     pub(crate) fn finish(self, cx: &Cx<'_>) -> Result<()> {
+        let twins = self.tabulate();
+        for twin in &twins {
+            free_slot(twin.slot(), &self.index.memory, cx.guard);
+            // SAFETY: never in the table, so its hold is ours; no longer in a slot.
+            unsafe { twin.unhold(&self.index.memory, cx.guard) };
+        }
+        if !twins.is_empty() {
+            return wrong("two nodes have one name");
+        }
         let bound = self.bound.get();
         let mut rooted: Vec<u64> = vec![0; self.used.borrow().len()];
         rooted[0] = 1 << NodeId::ROOT.get();
@@ -150,5 +164,22 @@ impl<'i> Loading<'i> {
             unsafe { self.index.nodes.free(id.get()) };
         }
         Ok(())
+    }
+
+    /// Puts the names into the table; those that were there already are handed back.
+    fn tabulate(&self) -> Vec<DentryRef<'i>> {
+        let names = std::mem::take(&mut *self.names.borrow_mut());
+        // SAFETY: made by this load, and nobody else knows the index yet: not retired for as long as it is borrowed.
+        let met = names.into_iter().map(|(key, address)| (key, unsafe { DentryRef::from_address(address) }));
+        self.index.table.fill(met.collect())
+    }
+}
+
+/// A load that failed leaves what it has made to the index, which is given up.
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if !self.names.borrow().is_empty() {
+            self.tabulate();
+        }
     }
 }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     epoch::Guard,
+    map::prefetch,
     sync::{Arc, AtomicPtr, AtomicU32, Ordering},
 };
 use std::{cmp, ptr};
@@ -220,6 +221,52 @@ impl Table {
         }
     }
 
+    /// Fills an empty table with registered dentries and their keys, nobody else being at work: one pass over the list, where
+    /// insertions would each look for their place. Of dentries of one name all but one are handed back.
+    pub(super) fn fill<'g>(&self, mut dentries: Vec<(u32, DentryRef<'g>)>) -> Vec<DentryRef<'g>> {
+        let order = |a: DentryRef<'_>, b: DentryRef<'_>| a.order(b.parent(), b.name());
+        dentries.sort_unstable_by_key(|(key, _)| *key);
+        for equal in dentries.chunk_by_mut(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by(|a, b| order(a.1, b.1));
+        }
+        let mut twins = Vec::new();
+        dentries.dedup_by(|next, kept| {
+            let same = next.0 == kept.0 && order(next.1, kept.1).is_eq();
+            twins.extend(same.then_some(next.1));
+            same
+        });
+        while self.grow(dentries.len() as u64) {}
+
+        let buckets = self.buckets.load(Ordering::Acquire);
+        // The other buckets in the list's order: by their numbers read backwards.
+        let turned = |turn: u32| turn.reverse_bits() >> (u32::BITS - buckets.trailing_zeros());
+        let mut waiting = (1..buckets).map(turned).peekable();
+        let mut last = self.bucket(0);
+        // Release: who comes this way finds the element filled.
+        let mut put = |element| {
+            std::mem::replace(&mut last, element).next.store(address_of(element), Ordering::Release);
+        };
+        for (at, (key, dentry)) in dentries.iter().enumerate() {
+            if let Some((_, soon)) = dentries.get(at + 8) {
+                prefetch(soon.as_ptr());
+            }
+            while let Some(bucket) = waiting.next_if(|bucket| bucket.reverse_bits() < *key) {
+                put(self.ready(bucket));
+            }
+            put(link(dentry.address()));
+        }
+        waiting.for_each(|bucket| put(self.ready(bucket)));
+        twins
+    }
+
+    /// A bucket that is about to be put into a list that nobody looks at.
+    fn ready(&self, bucket: u32) -> &Link {
+        let link = self.bucket(bucket);
+        link.key.store(bucket.reverse_bits(), Ordering::Relaxed);
+        link.aux.store(READY, Ordering::Release);
+        link
+    }
+
     /// Takes a dentry out whose word is DEAD. It is out when this returns, whoever did it.
     pub(super) fn bury(&self, dentry: DentryRef<'_>, guard: &Guard) {
         debug_assert_eq!(dentry.word.load(Ordering::Relaxed), super::word::DEAD);
@@ -284,15 +331,15 @@ impl Table {
         unsafe { dentry.unhold(&self.memory, guard) };
     }
 
-    /// Doubles the buckets if `entries` ask for it. Without memory it stays as it is, only slower.
-    pub(super) fn grow(&self, entries: u64) {
+    /// Doubles the buckets if `entries` ask for it; whether it did. Without memory it stays as it is, only slower.
+    pub(super) fn grow(&self, entries: u64) -> bool {
         let buckets = self.buckets.load(Ordering::Acquire);
         let (number, _) = place(buckets);
         if entries <= u64::from(buckets) * LOAD || number >= SEGMENTS {
-            return;
+            return false;
         }
         if self.segment(number).is_none() {
-            let Ok(segment) = Charged::new(self.memory.budget(), buckets as usize) else { return };
+            let Ok(segment) = Charged::new(self.memory.budget(), buckets as usize) else { return false };
             let segment = Box::into_raw(Box::new(segment));
             let slot = &self.segments[number];
             if slot.compare_exchange(ptr::null_mut(), segment, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -301,7 +348,7 @@ impl Table {
             }
         }
         // Release: pairs with the Acquire in `reader_start`. A failure means that another thread has doubled.
-        let _ = self.buckets.compare_exchange(buckets, buckets * 2, Ordering::AcqRel, Ordering::Relaxed);
+        self.buckets.compare_exchange(buckets, buckets * 2, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Every element from the first, with exclusive or quiescent access.

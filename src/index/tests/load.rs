@@ -57,6 +57,26 @@ fn a_tree_is_rebuilt_under_its_numbers_and_what_was_free_can_be_had() {
 }
 
 #[test]
+fn a_large_tree_is_found_name_by_name_and_grows_on() {
+    let mut tree: Vec<Noted> = (0..20).map(|d| noted(2 + d, 1, &format!("d{d}"), Kind::Directory)).collect();
+    tree.extend((0..5000).map(|n| noted(100 + n, 2 + n % 20, &format!("f{n}"), Kind::File)));
+    let store = load(&tree).expect("a good tree");
+    store.index.table.validate();
+    let worker = store.worker();
+    for n in 0..5000 {
+        let path = format!("/d{}/f{n}", n % 20);
+        assert_eq!(worker.lookup(&path), Ok((NodeId::new(100 + n), Kind::File)));
+        assert!(worker.lookup(&format!("{path}x")).is_err());
+    }
+    for n in 0..5000 {
+        worker.put(&format!("/d{}/g{n}", n % 20));
+        worker.remove_file(&format!("/d{}/f{n}", n % 20)).expect("there");
+    }
+    store.index.table.validate();
+    assert_eq!(store.index.file_count(), 5000);
+}
+
+#[test]
 fn records_that_do_not_fit_are_refused() {
     let dir = |id, parent, name| noted(id, parent, name, Kind::Directory);
     let file = |id, parent, name| noted(id, parent, name, Kind::File);
