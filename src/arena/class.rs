@@ -31,7 +31,7 @@ pub(super) fn region_bytes(limit_bytes: u64) -> usize {
 
 /// What contents leave of the budget for metadata: contents that may not leave RAM (locked files) cannot fill it to where no
 /// name and no long file's table could be made any more.
-fn metadata_reserve(limit_bytes: u64) -> u64 {
+pub(crate) fn metadata_reserve(limit_bytes: u64) -> u64 {
     if cfg!(memfs_loom) { 0 } else { (limit_bytes / 32).clamp(8 << 10, 4 << 20) }
 }
 

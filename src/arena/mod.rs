@@ -38,6 +38,7 @@ mod tests;
 
 pub(crate) use block::BlockRef;
 pub(crate) use budget::Budget;
+pub(crate) use class::metadata_reserve;
 pub(crate) use heap::Arena;
 pub(crate) use magazine::Magazine;
 pub(crate) use pool::{Pool, PoolMagazine};

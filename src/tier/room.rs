@@ -12,6 +12,7 @@ use super::{
     word::{Content, Word},
 };
 use crate::{
+    arena::metadata_reserve,
     config::Priority,
     epoch::Guard,
     index::{Node, NodeId},
@@ -300,9 +301,11 @@ impl Core {
         found
     }
 
-    /// Bytes a new content could have: not charged, or free, or about to be.
+    /// Bytes a new content could have: not charged and not left for metadata, or free, or about to be.
     pub(crate) fn headroom(&self) -> u64 {
-        (self.budget().limit() - self.budget().charged().min(self.budget().limit()))
+        let limit = self.budget().limit();
+        (limit - metadata_reserve(limit).min(limit))
+            .saturating_sub(self.budget().charged())
             .saturating_add(self.ground.arena.free_resident_bytes())
             .saturating_add(self.awaiting_reclamation())
     }

@@ -4,7 +4,7 @@
 
 use super::{core::Core, local::Local, preload::Preloading};
 use crate::{
-    arena::Budget,
+    arena::{Budget, metadata_reserve},
     config::Config,
     scorer::Band,
     sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering::Relaxed},
@@ -51,7 +51,11 @@ impl Jobs {
             queue: Mutex::new(Queue { preloads: VecDeque::new(), making_room: false, busy: 0, stop: false }),
             wake: Condvar::new(),
             pressure: AtomicBool::new(false),
-            high_bytes: if config.worker_threads == 0 { u64::MAX } else { limit - reserve },
+            high_bytes: if config.worker_threads == 0 {
+                u64::MAX
+            } else {
+                limit.saturating_sub(metadata_reserve(limit) + reserve)
+            },
             low_headroom: reserve * 2,
         }
     }
