@@ -100,6 +100,14 @@ fn direct<S: 'static, R: Send + 'static, const N: usize>(
     look(state, results.try_into().ok().expect("one of each"));
 }
 
+/// What a look does that may come out in several ways.
+pub fn explored<R>(run: impl FnOnce() -> R) -> R {
+    loom::explore();
+    let done = run();
+    loom::stop_exploring();
+    done
+}
+
 struct Alone<S>(S);
 
 // SAFETY: loom runs all its threads on one, one at a time.
