@@ -249,7 +249,8 @@ fn renames_that_cross_have_places_one_after_the_other() {
 
 // ---------------------------------------------------------------- broken
 
-const BROKEN: &[&str] = &["the order", "place", "exceeded", "used after its end", "Causality", "memory was lost"];
+const BROKEN: &[&str] =
+    &["the order", "place", "exceeded", "used after its end", "Causality", "memory was lost"];
 
 #[test]
 fn broken_append_that_does_not_see_the_place_appends_a_change_twice() {

@@ -2,8 +2,8 @@
 //! between the flusher and whoever replaces a content no extent and no block is lost, used too long, or given back twice.
 #![cfg(memfs_loom)]
 
-use memfs::model::tier::{Bytes, FileUser, Files};
-use memfs_loom_tests::{Kind, Mutation, breaks, model};
+use memfs::model::tier::{Bytes, CHUNK_BYTES, FileUser, Files};
+use memfs_loom_tests::{Kind, Mutation, breaks, explored, model};
 
 const ONE: Bytes = Bytes { value: 1, len: 40 };
 const TWO: Bytes = Bytes { value: 2, len: 48 };
@@ -143,8 +143,6 @@ fn a_write_and_an_append_have_one_order() {
         Vec::new()
     }
     // Appended to what was there before, and lost; or to what was written.
-    let (lost, kept) = (60, 68);
-    let _ = (lost, kept);
     model(two, [append, write_longer], |files, _| {
         over(files, &[Bytes { value: 2, len: 60 }, Bytes { value: 2, len: 68 }]);
     });
@@ -159,11 +157,14 @@ fn two_priorities() {
         with(files, |user| {
             user.set_priority("/a", 2).expect("a file");
             let now = user.priority("/a").expect("a file");
-            assert!(now == 2 || user.read("/a").expect("a file") == TWO, "a priority came before its content");
+            assert!(
+                now == 2 || user.read("/a").expect("a file") == TWO,
+                "a priority came before its content"
+            );
         });
     }
     model(unflushed, [high, low], |files, _| {
-        let now = with(&files, |user| user.priority("/a").expect("a file"));
+        let now = explored(|| with(&files, |user| user.priority("/a").expect("a file")));
         assert!([8, 2].contains(&now), "no priority that was set: {now}");
         let files = files.reopened();
         with(&files, |user| {
@@ -190,6 +191,8 @@ const DISORDER: &[&str] = &[
     "twice",
     "Causality",
     "goes on",
+    "bytes count as not on disk",
+    "left == right",
 ];
 
 #[test]
@@ -204,12 +207,34 @@ fn broken_append_that_does_not_see_its_place_appends_a_write_twice() {
     breaks(mutation, &["exceeded", "place", "goes on", "the order"], two_write);
 }
 
+/// The same of two that change nothing else.
+fn two_priorities_alone() {
+    fn high(files: &Files) {
+        with(files, |user| user.set_priority("/a", 8).expect("a file"));
+    }
+    fn low(files: &Files) {
+        with(files, |user| user.set_priority("/a", 2).expect("a file"));
+    }
+    model(unflushed, [high, low], |files, _| {
+        let now = explored(|| with(&files, |user| user.priority("/a").expect("a file")));
+        let files = files.reopened();
+        let then = with(&files, |user| user.priority("/a").expect("a file"));
+        assert_eq!(then, now, "the order says otherwise");
+        files.finish();
+    });
+}
+
 #[test]
-fn broken_mark_that_is_not_kept_sets_a_priority_late() {
+fn of_two_priorities_the_later_one_stays() {
+    two_priorities_alone();
+}
+
+#[test]
+fn broken_priority_that_is_set_in_two_steps_is_set_late() {
     let mutation = || {
-        Mutation::at("src/tier/heat.rs", "mark.compare_exchange(0, SEEN | count(node.heat", Kind::Torn)
+        Mutation::at("src/tier/heat.rs", "match node.heat.compare_exchange(heat, next, AcqRel", Kind::Torn)
     };
-    breaks(mutation, DISORDER, two_priorities);
+    breaks(mutation, DISORDER, two_priorities_alone);
 }
 
 // ---------------------------------------------------------------- the flusher and who replaces
@@ -259,13 +284,35 @@ fn a_block_is_replaced_and_leaves_ram_while_it_is_flushed() {
     replaced_and_swapped_out_while_flushed();
 }
 
-#[test]
-fn a_block_is_appended_to_while_it_is_flushed() {
+/// Who appends in place finds no copy on disk; then there is one, of fewer bytes.
+fn appended_to_while_flushed() {
     fn append(files: &Files) -> Vec<Bytes> {
         with(files, |user| user.append("/a", 1, 8).expect("room"));
         Vec::new()
     }
     model(unflushed, [flush, append], |files, _| over(files, &[Bytes { value: 1, len: 48 }]));
+}
+
+#[test]
+fn a_block_is_appended_to_while_it_is_flushed() {
+    appended_to_while_flushed();
+}
+
+/// The one block of a file becomes its first chunk while somebody has its copy on disk in his hands.
+#[test]
+fn a_file_becomes_long_while_it_leaves_ram() {
+    fn lengthen(files: &Files) -> Vec<Bytes> {
+        with(files, |user| user.write_at("/a", 1, 8, CHUNK_BYTES as u64).expect("room"));
+        Vec::new()
+    }
+    model(flushed, [swap_out, lengthen], |files, _| {
+        let read = |files: &Files| with(files, |user| user.read_all("/a").expect("a file"));
+        let now = read(&files);
+        files.check_disk(2);
+        let files = files.reopened();
+        assert_eq!(read(&files), now, "the order says otherwise");
+        files.finish();
+    });
 }
 
 #[test]
@@ -307,9 +354,16 @@ const LOST: &[&str] = &[
 
 #[test]
 fn broken_extent_that_is_put_into_the_header_in_two_steps_is_lost() {
-    let mutation = || {
-        Mutation::at(ENCODE, "is_current() && header.extent.compare_exchange(0, extent.bits()", Kind::Skipped)
-    };
+    let mutation = || Mutation::at(ENCODE, "extent.swap(extent.bits(), AcqRel)", Kind::Torn);
+    breaks(mutation, LOST, || {
+        appended_to_while_flushed();
+        replaced_while_flushed();
+    });
+}
+
+#[test]
+fn broken_extent_that_is_not_put_into_the_header_is_lost() {
+    let mutation = || Mutation::at(ENCODE, "extent.swap(extent.bits(), AcqRel)", Kind::Skipped);
     breaks(mutation, LOST, replaced_while_flushed);
 }
 
@@ -325,7 +379,6 @@ fn broken_extent_that_is_taken_in_two_steps_has_two_owners() {
 
 #[test]
 fn broken_extent_that_is_not_given_back_is_lost() {
-    let mutation =
-        || Mutation::at(GROUND, "let given = header.extent.compare_exchange(0", Kind::Skipped);
+    let mutation = || Mutation::at(GROUND, "let given = header.extent.compare_exchange(0", Kind::Skipped);
     breaks(mutation, LOST, replaced_and_swapped_out_when_clean);
 }

@@ -396,7 +396,8 @@ fn space_that_starts_over_during_a_sync_is_not_called_safe_by_it() {
     starts_over_while_synced();
 }
 
-const WRONGLY_SAFE: &[&str] = &["safe by a sync of the use before", "called safe, and not written", "Causality"];
+const WRONGLY_SAFE: &[&str] =
+    &["safe by a sync of the use before", "called safe, and not written", "Causality"];
 
 #[test]
 fn broken_restart_that_keeps_its_number_is_safe_by_a_sync_of_the_use_before() {

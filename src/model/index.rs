@@ -78,9 +78,8 @@ fn play(tree: &mut BTreeMap<u32, (u32, String)>, change: NameChange<'_>) {
     let is_free = |tree: &BTreeMap<_, (u32, String)>, parent: NodeId, name: &str| {
         !tree.values().any(|(its, called)| *its == parent.get() && called == name)
     };
-    let is_empty = |tree: &BTreeMap<_, (u32, String)>, id: NodeId| {
-        !tree.values().any(|(parent, _)| *parent == id.get())
-    };
+    let is_empty =
+        |tree: &BTreeMap<_, (u32, String)>, id: NodeId| !tree.values().any(|(parent, _)| *parent == id.get());
     match change {
         NameChange::Make { mut parent, nodes, .. } => {
             for (id, name) in nodes {
