@@ -133,6 +133,8 @@ pub fn fails(expected: &[&str], model: impl FnOnce()) {
     let run = Command::new(std::env::current_exe().expect("a test has a program"))
         .args([&name, "--exact", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, &name)
+        // Ends when the mistake is seen, however short the others are cut.
+        .env("MEMFS_LOOM_SECONDS", "60")
         .output()
         .expect("a test can be run");
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
