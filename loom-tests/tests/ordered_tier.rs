@@ -3,7 +3,7 @@
 #![cfg(memfs_loom)]
 
 use memfs::model::tier::{Bytes, CHUNK_BYTES, FileUser, Files};
-use memfs_loom_tests::{Bounds, Kind, Mutation, breaks, explored, model, model_within};
+use memfs_loom_tests::{Kind, Mutation, breaks, model};
 
 const ONE: Bytes = Bytes { value: 1, len: 40 };
 const TWO: Bytes = Bytes { value: 2, len: 48 };
@@ -164,7 +164,7 @@ fn two_priorities() {
         });
     }
     model(unflushed, [high, low], |files, _| {
-        let now = explored(|| with(&files, |user| user.priority("/a").expect("a file")));
+        let now = with(&files, |user| user.priority("/a").expect("a file"));
         assert!([8, 2].contains(&now), "no priority that was set: {now}");
         let files = files.reopened();
         with(&files, |user| {
@@ -205,38 +205,6 @@ fn broken_exchange_in_two_steps_loses_a_change() {
 fn broken_append_that_does_not_see_its_place_appends_a_write_twice() {
     let mutation = || Mutation::at("src/order.rs", "self.place.load(Acquire)", Kind::Sees(0));
     breaks(mutation, &["exceeded", "place", "goes on", "the order"], two_write);
-}
-
-/// The same of two that change nothing else.
-fn two_priorities_alone() {
-    fn high(files: &Files) {
-        with(files, |user| user.set_priority("/a", 8).expect("a file"));
-    }
-    fn low(files: &Files) {
-        with(files, |user| user.set_priority("/a", 2).expect("a file"));
-    }
-    // Small, so that it is explored to its end: who is late was held up once.
-    let bounds = Bounds { preemptions: 1, ..Bounds::default() };
-    model_within(bounds, unflushed, [high, low], |files, _| {
-        let now = explored(|| with(&files, |user| user.priority("/a").expect("a file")));
-        let files = files.reopened();
-        let then = with(&files, |user| user.priority("/a").expect("a file"));
-        assert_eq!(then, now, "the order says otherwise");
-        files.finish();
-    });
-}
-
-#[test]
-fn of_two_priorities_the_later_one_stays() {
-    two_priorities_alone();
-}
-
-#[test]
-fn broken_priority_that_is_set_in_two_steps_is_set_late() {
-    let mutation = || {
-        Mutation::at("src/tier/heat.rs", "match node.heat.compare_exchange(heat, next, AcqRel", Kind::Torn)
-    };
-    breaks(mutation, DISORDER, two_priorities_alone);
 }
 
 // ---------------------------------------------------------------- the flusher and who replaces
