@@ -175,10 +175,10 @@ impl Order {
     }
 
     /// The place of the last record that has one. Every change that was visible before the call has a lower one, or this.
-    pub(crate) fn last_place(&self, _guard: &Guard) -> u64 {
-        // SAFETY: as in `append`.
-        let tail = unsafe { &*self.tail.load(Acquire) };
-        tail.place()
+    pub(crate) fn last_place(&self, guard: &Guard) -> u64 {
+        // Not the tail's, which may not have passed on yet to a record that has its place and was completed by somebody else.
+        // SAFETY: was the tail, loaded under the guard.
+        unsafe { &*self.cut(guard) }.place()
     }
 
     /// Takes all that is in the queue now, in order, appending it to `taken`; each is to be given to `release` later. Pins
@@ -201,7 +201,7 @@ impl Order {
         }
     }
 
-    /// The last record that has its place now. The consumer holds it: it has not been taken.
+    /// The last record that is in the queue now; it has its place when this returns.
     fn cut(&self, _guard: &Guard) -> *mut Record {
         loop {
             let tail_ptr = self.tail.load(Acquire);

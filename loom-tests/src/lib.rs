@@ -100,6 +100,14 @@ fn direct<S: 'static, R: Send + 'static, const N: usize>(
     look(state, results.try_into().ok().expect("one of each"));
 }
 
+/// What a look does that may come out in several ways.
+pub fn explored<R>(run: impl FnOnce() -> R) -> R {
+    loom::explore();
+    let done = run();
+    loom::stop_exploring();
+    done
+}
+
 struct Alone<S>(S);
 
 // SAFETY: loom runs all its threads on one, one at a time.
@@ -125,6 +133,8 @@ pub fn fails(expected: &[&str], model: impl FnOnce()) {
     let run = Command::new(std::env::current_exe().expect("a test has a program"))
         .args([&name, "--exact", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, &name)
+        // Ends when the mistake is seen, however short the others are cut.
+        .env("MEMFS_LOOM_SECONDS", "60")
         .output()
         .expect("a test can be run");
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);

@@ -1,10 +1,11 @@
 //! Segments: space is used again when nobody writes, reads or keeps what is in it, and by one thread.
 #![cfg(memfs_loom)]
 
-use memfs::model::segment::{Kept, Record, Space, Store, StoreUser};
-use memfs_loom_tests::{Kind, Mutation, breaks, fails, model};
+use memfs::model::segment::{Kept, Record, Space, Store, StoreUser, Synced};
+use memfs_loom_tests::{Bounds, Kind, Mutation, breaks, explored, fails, model, model_within};
 
 const STATE: &str = "src/segment/state.rs";
+const DURABLE: &str = "src/segment/durable.rs";
 const RACE: &[&str] = &["Causality violation"];
 
 // ---------------------------------------------------------------- the state word
@@ -302,4 +303,110 @@ fn under_a_limit_space_that_dies_is_had_by_who_waits_for_it() {
         });
         disk.store.check();
     });
+}
+
+// ---------------------------------------------------------------- what a sync makes last
+
+/// A segment of three records, in which one append has a slot to say that it is under way, and others are counted only.
+fn unsynced() -> Synced {
+    Synced::new(3)
+}
+
+/// Syncs as often as that; what is called safe then was written when the sync began.
+fn sync(space: &Synced, times: usize) {
+    for _ in 0..times {
+        if let Some((sync, found)) = space.begin() {
+            assert!(found.iter().all(|value| *value > 0), "called safe, and not written: {found:?}");
+            space.finish(&sync);
+        }
+    }
+}
+
+fn two_append_while_a_third_syncs() {
+    // One preemption for each: who syncs waits until there is something, while both others are under way.
+    model_within(
+        Bounds { preemptions: 3, ..Bounds::default() },
+        unsynced,
+        [
+            |space: &Synced| sync(space, 2),
+            |space| _ = space.append(1).expect("room"),
+            |space| _ = space.append(2).expect("room"),
+        ],
+        |space, _| {
+            sync(&space, 1);
+            assert!(space.is_safe(3) && space.begin().is_none(), "all is safe in the end");
+        },
+    );
+}
+
+#[test]
+fn what_a_sync_calls_safe_was_written_when_it_began() {
+    two_append_while_a_third_syncs();
+}
+
+const UNWRITTEN: &[&str] = &["Causality violation", "called safe, and not written"];
+
+#[test]
+fn broken_sync_that_does_not_look_who_is_under_way_calls_it_safe() {
+    let mutation = || Mutation::at(DURABLE, "|slot| slot.load(Ordering::Acquire)", Kind::Sees(0));
+    breaks(mutation, UNWRITTEN, two_append_while_a_third_syncs);
+}
+
+#[test]
+fn broken_sync_that_does_not_look_how_many_are_under_way_calls_them_safe() {
+    let mutation = || Mutation::at(DURABLE, "self.uncounted.load(Ordering::Acquire)", Kind::Sees(0));
+    breaks(mutation, UNWRITTEN, two_append_while_a_third_syncs);
+}
+
+#[test]
+fn broken_append_that_ends_without_release_is_synced_unwritten() {
+    let mutation = || Mutation::at(DURABLE, "Some(slot) => slot.store(0, Ordering::Release)", Kind::Relaxed);
+    breaks(mutation, UNWRITTEN, two_append_while_a_third_syncs);
+}
+
+/// The one record dies, and its space is used again, while a sync is under way.
+fn starts_over_while_synced() {
+    fn one_dead_soon() -> Synced {
+        let space = unsynced();
+        space.append(1).expect("room");
+        space
+    }
+    fn sync(space: &Synced) -> bool {
+        // The record of the first use may be written over while it is synced: that one is not looked at.
+        let Some(sync) = space.begin_blindly() else { return false };
+        let (incarnation, end) = sync.point();
+        if incarnation == 1 && end > 1 {
+            assert_eq!(space.read(1), 2, "called safe, and not written");
+        }
+        space.finish(&sync);
+        incarnation == 1
+    }
+    fn start_over(space: &Synced) -> bool {
+        space.start_over();
+        space.append(2).is_some()
+    }
+    model(one_dead_soon, [sync, start_over], |space, [is_second, _]| {
+        let is_safe = explored(|| space.is_safe(2));
+        assert!(is_second || !is_safe, "safe by a sync of the use before");
+    });
+}
+
+#[test]
+fn space_that_starts_over_during_a_sync_is_not_called_safe_by_it() {
+    starts_over_while_synced();
+}
+
+const WRONGLY_SAFE: &[&str] =
+    &["safe by a sync of the use before", "called safe, and not written", "Causality"];
+
+#[test]
+fn broken_restart_that_keeps_its_number_is_safe_by_a_sync_of_the_use_before() {
+    let mutation = || Mutation::at(DURABLE, "self.safe.swap(incarnation << 32", Kind::Skipped);
+    breaks(mutation, WRONGLY_SAFE, starts_over_while_synced);
+}
+
+#[test]
+fn broken_finish_in_two_steps_is_of_the_use_before() {
+    let mutation = || Mutation::at(DURABLE, "self.safe.fetch_update(Ordering::AcqRel", Kind::Torn);
+    breaks(mutation, WRONGLY_SAFE, starts_over_while_synced);
 }

@@ -1,15 +1,18 @@
 //! The index, for the model tests: names over nodes whose content is a small number, changed as the tier changes it.
 
 use super::{
-    Created, Cx, Index, IndexError, Kind, NodeId, NodeInit, Settled, lookup::Bound, node::CONTENT_MASK,
+    Created, Cx, Index, IndexError, Kind, NameChange, NodeId, NodeInit, Settled, lookup::Bound,
+    node::CONTENT_MASK,
 };
 use crate::{
     arena::{Arena, Budget, Magazine, PoolMagazine},
     epoch::{Collector, Guard, Handle},
     model::{Seats, pinned},
+    order::{Consumer, Order, Taken},
     path::Canonical,
     sync::{Arc, Ordering},
 };
+use std::{cell::RefCell, collections::BTreeMap};
 
 /// Why an operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +44,69 @@ impl From<IndexError> for Refusal {
 pub struct Names {
     seats: Seats<Seat>,
     collector: Collector,
+    queue: Option<Queue>,
     index: Index,
     arena: Arc<Arena>,
+}
+
+/// The order of changes, where one is kept. Dropped after the collector.
+struct Queue {
+    order: Arc<Order>,
+    /// The flusher's: what it consumes from, what it has taken and not let go.
+    front: RefCell<Option<(Consumer, Vec<Taken>)>>,
+    /// What the changes that were taken made of an empty tree: the directory and name of each node.
+    tree: RefCell<BTreeMap<u32, (u32, String)>>,
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if let Some((consumer, _)) = self.front.take() {
+            // SAFETY: the collector is gone, and nobody else is left.
+            unsafe { self.order.tear_down(consumer) };
+        }
+    }
+}
+
+// SAFETY: loom runs all threads of a model on one; one thread at a time flushes.
+unsafe impl Sync for Queue {}
+// SAFETY: as above.
+unsafe impl Send for Queue {}
+
+/// Plays a change: it must fit what came before it.
+fn play(tree: &mut BTreeMap<u32, (u32, String)>, change: NameChange<'_>) {
+    let is_there = |tree: &BTreeMap<_, _>, id: NodeId| id == NodeId::ROOT || tree.contains_key(&id.get());
+    let is_free = |tree: &BTreeMap<_, (u32, String)>, parent: NodeId, name: &str| {
+        !tree.values().any(|(its, called)| *its == parent.get() && called == name)
+    };
+    let is_empty =
+        |tree: &BTreeMap<_, (u32, String)>, id: NodeId| !tree.values().any(|(parent, _)| *parent == id.get());
+    match change {
+        NameChange::Make { mut parent, nodes, .. } => {
+            for (id, name) in nodes {
+                assert!(is_there(tree, parent), "the order: {name} was made in nothing");
+                assert!(is_free(tree, parent, name), "the order: {name} was made twice");
+                let before = tree.insert(id.get(), (parent.get(), name.to_owned()));
+                assert!(before.is_none(), "the order: a node was made twice");
+                parent = id;
+            }
+        }
+        NameChange::Rename { id, parent, name, replaced } => {
+            if let Some(replaced) = replaced {
+                assert!(is_empty(tree, replaced), "the order: a directory with entries was replaced");
+                let before = tree.remove(&replaced.get());
+                let is_here = |(its, called): (u32, String)| its == parent.get() && called == name;
+                assert!(before.is_some_and(is_here), "the order: replaced where it was not");
+            }
+            assert!(is_there(tree, parent), "the order: {name} was moved into nothing");
+            assert!(is_free(tree, parent, name), "the order: {name} was taken");
+            let moved = tree.insert(id.get(), (parent.get(), name.to_owned()));
+            assert!(moved.is_some(), "the order: nothing was moved");
+        }
+        NameChange::Remove { id } => {
+            assert!(is_empty(tree, id), "the order: a directory with entries was removed");
+            assert!(tree.remove(&id.get()).is_some(), "the order: what is not there was removed");
+        }
+    }
 }
 
 /// A thread's handle on [`Names`].
@@ -66,16 +130,31 @@ fn canonical(path: &str) -> Canonical<'_> {
 impl Names {
     /// A root and nothing in it.
     pub fn new() -> Self {
+        Self::over(|_| None)
+    }
+
+    /// The same with an order of changes.
+    pub fn in_order() -> Self {
+        Self::over(|arena| {
+            let (order, consumer) = Order::new(arena.clone()).expect("room");
+            let front = RefCell::new(Some((consumer, Vec::new())));
+            Some(Queue { order: Arc::new(order), front, tree: RefCell::default() })
+        })
+    }
+
+    fn over(queue: impl FnOnce(&Arc<Arena>) -> Option<Queue>) -> Self {
         let budget = Arc::new(Budget::new(1 << 16));
         let arena = Arc::new(Arena::new(budget, 64, false).expect("small"));
-        let index = Index::new(arena.clone(), 8, None).expect("small");
+        let queue = queue(&arena);
+        let order = queue.as_ref().map(|queue| queue.order.clone());
+        let index = Index::new(arena.clone(), 8, order).expect("small");
         let collector = Collector::new();
         let seats = Seats::new(|| Seat {
             handle: collector.register(),
             magazine: Magazine::new(),
             nodes: PoolMagazine::new(),
         });
-        Self { seats, collector, index, arena }
+        Self { seats, collector, queue, index, arena }
     }
 
     /// For the calling thread.
@@ -252,6 +331,49 @@ impl NameUser<'_> {
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
         pinned(&self.seat.handle).flush();
+    }
+
+    fn queue(&self) -> &Queue {
+        self.names.queue.as_ref().expect("an order is kept")
+    }
+
+    /// The place of the last change that has one.
+    pub fn placed(&self) -> u64 {
+        self.queue().order.last_place(&pinned(&self.seat.handle))
+    }
+
+    /// Takes the changes that are in the order, plays them, and lets go of them. For one thread at a time.
+    pub fn flush(&self) {
+        let queue = self.queue();
+        let mut front = queue.front.borrow_mut();
+        let (consumer, taken) = front.as_mut().expect("the model is not over");
+        queue.order.take(consumer, taken, || pinned(&self.seat.handle));
+        let mut tree = queue.tree.borrow_mut();
+        for taken in &*taken {
+            play(&mut tree, NameChange::of(taken.record()).expect("a record of the index"));
+        }
+        let guard = pinned(&self.seat.handle);
+        queue.order.release(taken.drain(..), &guard);
+        guard.flush();
+    }
+
+    /// With nobody else at work: the order, played, gives the tree that there is.
+    pub fn check_order(&self) {
+        self.flush();
+        let tree = self.queue().tree.borrow();
+        let path_of = |mut id: u32| {
+            let mut path = String::new();
+            while let Some((parent, name)) = tree.get(&id) {
+                path = format!("/{name}{path}");
+                id = *parent;
+            }
+            path
+        };
+        for id in tree.keys() {
+            assert_eq!(self.walk(&path_of(*id)), Some(*id), "the order says otherwise of {}", path_of(*id));
+        }
+        let there = self.with(|index, _| index.len());
+        assert_eq!(there, tree.len() as u64, "the order says otherwise: {tree:?}");
     }
 
     /// With nobody else at work: table, slots, nodes and counts agree.

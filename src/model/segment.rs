@@ -1,7 +1,11 @@
 //! Segments on a disk in memory, and the word that governs one segment's space, for the model tests.
 
 use super::{
-    Disk, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind, io::DiskFile, segments::find,
+    Disk, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind,
+    durable::{Durable, Point},
+    extent::FIRST_UNIT,
+    io::DiskFile,
+    segments::find,
     state::State,
 };
 use crate::{
@@ -11,16 +15,28 @@ use crate::{
 };
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     io::{self, IoSlice, IoSliceMut},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Bytes that the checker looks at as one.
 const UNIT_BYTES: usize = 256;
 
-/// A disk that is memory; reads and writes of the same place that nothing orders are found by the checker.
-pub(crate) struct MemoryDisk;
+/// A disk that is memory; reads and writes of the same place that nothing orders are found by the checker. What its files'
+/// names are is not looked into: only openings, flushes and closings use them, of which there is one at a time.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryDisk {
+    named: Arc<RefCell<BTreeMap<PathBuf, Arc<MemoryFile>>>>,
+}
 
+// SAFETY: loom runs one thread at a time, and all on one.
+unsafe impl Send for MemoryDisk {}
+// SAFETY: as above.
+unsafe impl Sync for MemoryDisk {}
+
+#[derive(Default)]
 struct MemoryFile {
     bytes: RefCell<Vec<u8>>,
     units: RefCell<Vec<loom::cell::UnsafeCell<()>>>,
@@ -33,27 +49,37 @@ unsafe impl Sync for MemoryFile {}
 
 impl Disk for MemoryDisk {
     fn create_temp(&self, _dir: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(MemoryFile { bytes: RefCell::default(), units: RefCell::default() }))
+        Ok(Box::new(Arc::new(MemoryFile::default())))
     }
 
-    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut named = self.named.borrow_mut();
+        if named.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(Box::new(named.entry(path.to_owned()).or_default().clone()))
     }
 
-    fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.named.borrow().get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(file))
     }
 
-    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let named = self.named.borrow();
+        let names = named.keys().filter_map(|path| path.strip_prefix(dir).ok()?.to_str().map(str::to_owned));
+        Ok(names.collect())
     }
 
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut named = self.named.borrow_mut();
+        let file = named.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        named.insert(to.to_owned(), file);
+        Ok(())
     }
 
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.named.borrow_mut().remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
@@ -72,7 +98,7 @@ impl MemoryFile {
     }
 }
 
-impl DiskFile for MemoryFile {
+impl DiskFile for Arc<MemoryFile> {
     fn allocate(&self, len_bytes: u64) -> io::Result<()> {
         let units = (len_bytes as usize).div_ceil(UNIT_BYTES);
         self.bytes.borrow_mut().resize(len_bytes as usize, 0);
@@ -83,6 +109,9 @@ impl DiskFile for MemoryFile {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let mut at = offset as usize;
+        if at + len > self.bytes.borrow().len() {
+            self.allocate((at + len) as u64)?;
+        }
         self.each_unit(at, at + len, |unit| unit.with_mut(|_| ()));
         let mut bytes = self.bytes.borrow_mut();
         for part in parts {
@@ -93,16 +122,15 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        let mut at = offset as usize;
-        self.each_unit(at, at + len, |unit| unit.with(|_| ()));
         let bytes = self.bytes.borrow();
+        let (from, mut at) = (offset as usize, offset as usize);
         for part in parts {
-            let len = part.len();
-            part.copy_from_slice(&bytes[at..at + len]);
+            let len = part.len().min(bytes.len().saturating_sub(at));
+            part[..len].copy_from_slice(&bytes[at..at + len]);
             at += len;
         }
-        Ok(len)
+        self.each_unit(from, at, |unit| unit.with(|_| ()));
+        Ok(at - from)
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -127,7 +155,7 @@ pub(crate) fn segments(chunk_bytes: usize, limit: Option<u64>) -> Segments {
         chunk_bytes,
         storage_limit_bytes: limit.map(|segments| segments * 4096),
     };
-    Segments::open(config, std::sync::Arc::new(MemoryDisk)).expect("a good configuration")
+    Segments::open(config, Arc::new(MemoryDisk::default())).expect("a good configuration")
 }
 
 /// Records of which one fills a segment.
@@ -297,5 +325,76 @@ impl Space {
     pub fn counts(&self) -> (u32, u32) {
         let now = self.state.load();
         (now.live_units(), now.holds())
+    }
+}
+
+/// What syncs make last of one segment's space, of records of one unit each.
+pub struct Synced {
+    space: Space,
+    durable: Durable,
+}
+
+/// A sync that has begun.
+pub struct Syncing(Point);
+
+impl Syncing {
+    /// Which use of the space it is of, and the end of what it is going to call safe.
+    pub fn point(&self) -> (u64, u32) {
+        (self.0.incarnation(), self.0.unit())
+    }
+}
+
+impl Synced {
+    /// Open, with `units` units after the first, in a file whose name lasts.
+    pub fn new(units: usize) -> Self {
+        let durable = Durable::new();
+        durable.name();
+        Self { space: Space::new(units), durable }
+    }
+
+    /// Reserves one unit and writes `value` into it, as an append does.
+    pub fn append(&self, value: u8) -> Option<u32> {
+        let flight = self.durable.enter();
+        let unit = self.space.state.reserve(1, self.space.units.len() as u32)?;
+        flight.at(unit);
+        // SAFETY: reserved: the caller's, which the checker verifies.
+        self.space.units[unit as usize].with_mut(|at| unsafe { *at = value });
+        flight.written();
+        Some(unit)
+    }
+
+    /// Begins a sync: the values of all units that it is going to call safe, as the disk takes them then.
+    pub fn begin(&self) -> Option<(Syncing, Vec<u8>)> {
+        let point = self.durable.begin(&self.space.state)?;
+        let found = (FIRST_UNIT..point.unit()).map(|unit| self.space.read(unit)).collect();
+        Some((Syncing(point), found))
+    }
+
+    /// The same, without looking at what there is.
+    pub fn begin_blindly(&self) -> Option<Syncing> {
+        self.durable.begin(&self.space.state).map(Syncing)
+    }
+
+    /// The sync was good.
+    pub fn finish(&self, sync: &Syncing) {
+        self.durable.finish(&sync.0);
+    }
+
+    /// Whether the unit before this one, and all before that, are called safe.
+    pub fn is_safe(&self, end: u32) -> bool {
+        self.durable.is_safe(end)
+    }
+
+    /// The value of a unit that is live.
+    pub fn read(&self, unit: u32) -> u8 {
+        self.space.read(unit)
+    }
+
+    /// Kills the one record, seals and starts over: the space is the caller's in between.
+    pub fn start_over(&self) {
+        let empty = [self.space.kill(), self.space.seal()];
+        assert!(empty.contains(&true), "nothing else is live");
+        self.durable.restart();
+        self.space.recycle();
     }
 }

@@ -4,7 +4,7 @@ use super::{
     At, Change, Core, HeldBlock, Keep, Local, Naming, Preloading, core::Spot, swap::Place, word::Content,
 };
 use crate::{
-    config::{Config, Durability, StorageMode},
+    config::{Config, Durability, Priority, StorageMode},
     error::Error,
     index::NodeId,
     model::Seats,
@@ -17,10 +17,13 @@ use std::sync::Arc;
 /// The longest content of one block.
 pub const CHUNK_BYTES: usize = 128;
 
+const LIMIT_BYTES: u64 = 1 << 17;
+
 /// A store.
 pub struct Files {
     seats: Seats<*const Local>,
     core: Arc<Core>,
+    disk: MemoryDisk,
 }
 
 /// A thread's handle on a store.
@@ -66,9 +69,18 @@ fn told(bytes: &[u8]) -> Bytes {
 impl Files {
     /// An empty store.
     pub fn new() -> Self {
+        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES)
+    }
+
+    /// An empty store that keeps an order of changes, and that nobody flushes but who calls `flush`.
+    pub fn lasting() -> Self {
+        Self::open(StorageMode::Persist, MemoryDisk::default(), LIMIT_BYTES)
+    }
+
+    fn open(mode: StorageMode, disk: MemoryDisk, memory_limit_bytes: u64) -> Self {
         let config = Config {
-            memory_limit_bytes: 1 << 17,
-            mode: StorageMode::Temp,
+            memory_limit_bytes,
+            mode,
             storage_path: Some("/".into()),
             storage_limit_bytes: None,
             segment_bytes: 4096,
@@ -80,9 +92,9 @@ impl Files {
             chunk_bytes_asked: false,
             durability: Durability::OnClose,
         };
-        let core = Core::with_disk(config, Arc::new(MemoryDisk)).expect("a small store");
+        let core = Core::with_disk(config, Arc::new(disk.clone())).expect("a small store");
         let seats = Seats::new(|| &raw const *core.acquire_local());
-        Self { seats, core }
+        Self { seats, core, disk }
     }
 
     /// For the calling thread.
@@ -96,10 +108,42 @@ impl Files {
     pub fn finish(self) {
         let user = self.user();
         user.core.shut();
-        user.core.tear_down(user.local).expect("there is no journal");
+        user.core.tear_down(user.local).expect("the disk does not fail");
         drop(user);
         drop(self);
         assert_eq!(crate::model::living(), 0, "memory was lost");
+    }
+
+    /// What a store that keeps an order is after it was closed and opened again: what its order says.
+    pub fn reopened(self) -> Self {
+        let disk = self.disk.clone();
+        self.finish();
+        // What was given back may be had again by what has no canary.
+        crate::model::begin();
+        // Numbers are claimed in steps: for that there have to be more.
+        Self::open(StorageMode::Persist, disk, 2 * LIMIT_BYTES)
+    }
+
+    /// With nobody else at work: all is flushed, what was freed is free, and of the disk's units so many are in use.
+    pub fn check_disk(&self, units: u64) {
+        const UNIT_BYTES: u64 = 256;
+        let user = self.user();
+        // The second frees what the first found to be dead.
+        (0..2).for_each(|_| user.flush());
+        (0..4).for_each(|_| user.collect());
+        self.core.ground.segments.validate(Some(units * UNIT_BYTES));
+        let guard = user.local.pin();
+        for id in (0..self.core.index.bound()).map(NodeId::new) {
+            self.core.each_place(id, &guard, |place, word| {
+                let Content::Ram(block) = word.content() else { return };
+                let copy = self.core.ground.extent_of(block).map(|copy| self.core.ground.segments.len(copy));
+                let len = self.core.ground.arena.len(block);
+                assert_eq!(copy, Some(len), "{place:?}: flushed, and the copy on disk is another");
+            });
+        }
+        drop(guard);
+        let unflushed = self.core.ground.limbo.as_ref().map_or(0, super::limbo::Limbo::unflushed);
+        assert!(unflushed <= 0, "{unflushed} bytes count as not on disk");
     }
 }
 
@@ -232,7 +276,7 @@ impl FileUser<'_> {
     /// Closes the store: every later call says so.
     pub fn close(&self) {
         if self.core.shut() {
-            self.core.tear_down(self.local).expect("there is no journal");
+            self.core.tear_down(self.local).expect("the disk does not fail");
         }
     }
 
@@ -250,6 +294,32 @@ impl FileUser<'_> {
     /// Ends a preload that nobody runs.
     pub fn cancel(&self, wanted: &Wanted) {
         wanted.0.cancel(self.core, self.local);
+    }
+
+    /// Makes durable what is in the order.
+    pub fn flush(&self) {
+        self.core.flush(self.local).expect("the disk does not fail");
+    }
+
+    /// The place of the last change that has one.
+    pub fn placed(&self) -> u64 {
+        self.core.log.as_ref().map_or(0, |log| log.order.last_place(&self.local.pin()))
+    }
+
+    /// Replaces a file and sets its priority, at one instant.
+    pub fn write_with_priority(&self, path: &str, value: u8, len: usize, level: u8) -> Result<(), Error> {
+        let priority = Some(Priority::from_level(level));
+        self.core.write(self.local, path, &vec![value; len], Naming { priority, create_new: false })
+    }
+
+    /// Sets a file's priority.
+    pub fn set_priority(&self, path: &str, level: u8) -> Result<(), Error> {
+        self.core.set_priority(self.local, path, Priority::from_level(level))
+    }
+
+    /// A file's priority.
+    pub fn priority(&self, path: &str) -> Result<u8, Error> {
+        self.core.priority_of(self.local, At::Path(path)).map(Priority::get)
     }
 
     /// Lets the epoch advance, and frees what it can.

@@ -34,7 +34,7 @@ const LONG_EPOCHS: u32 = 16;
 /// As many nodes as their slots alone fill the limit: address space for more would never be used.
 fn most_nodes(limit_bytes: u64) -> u32 {
     if cfg!(memfs_loom) {
-        return 8;
+        return (limit_bytes >> 14).clamp(8, 64) as u32;
     }
     (limit_bytes / size_of::<Node>() as u64).clamp(64, u64::from(u32::MAX - 1)) as u32
 }

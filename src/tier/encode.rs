@@ -229,45 +229,60 @@ impl Core {
         let bytes = unsafe { self.ground.arena.bytes(block) };
         let extent = self.append_for_flush(local, bytes)?;
         let guard = local.pin();
-        let is_current = || self.holds(place, word, &guard);
-        let header = self.ground.arena.header(block);
-        // The block gets it as its copy on disk, if it is still the content; else the extent ends when what replaced the
-        // content is durable, which has its place in the order already: `is_current` has seen to that.
-        let mut lent =
-            is_current() && header.extent.compare_exchange(0, extent.bits(), AcqRel, Relaxed).is_ok();
-        if lent {
-            // Whoever replaces the content exchanges the word first and takes the extent then. If that came before our
-            // exchange, we see the word it left (AcqRel on both); if it came after, it has taken ours.
-            lent = is_current() || self.ground.take_extent(block) != Some(extent);
-            if lent && let Some(limbo) = &self.ground.limbo {
-                // Whoever replaces the block from now on finds it on disk.
-                limbo.note_unflushed(-(self.ground.arena.capacity(block) as i64));
+        if !self.lend(block, extent, || self.holds(place, word, &guard)) {
+            // What replaced the content has its place in the order already (`holds` has seen to that); when that is durable the
+            // extent ends.
+            if let Some(limbo) = &self.ground.limbo {
+                limbo.push_extent(extent);
             }
-        }
-        if !lent && let Some(limbo) = &self.ground.limbo {
-            limbo.push_extent(extent);
+            // Or nothing has: it left RAM by a copy that somebody had in his hands while we looked for one.
+            if let Some(Content::Disk(copy)) = self.content_at(place, &guard).map(Word::content) {
+                return match self.ground.segments.is_trusted(copy) {
+                    true => Ok(Some(copy)),
+                    false => Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into())),
+                };
+            }
         }
         drop(held);
         Ok(Some(extent))
     }
 
+    /// Makes an extent of all its bytes a block's copy on disk, if the block is still the content; else it is the caller's.
+    fn lend(&self, block: BlockRef, extent: ExtentRef, is_current: impl Fn() -> bool) -> bool {
+        let (ground, Some(limbo)) = (&self.ground, &self.ground.limbo) else { return false };
+        if !is_current() {
+            return false;
+        }
+        // There may be one of fewer bytes: who appends in place looks whether there is one before, and not once more after. Or
+        // one that was in somebody's hands, and given back.
+        let before = ground.arena.header(block).extent.swap(extent.bits(), AcqRel);
+        if before != 0 {
+            limbo.push_extent(ExtentRef::from_bits(before));
+        }
+        // Whoever replaces the content exchanges the word first and takes the extent then. If that came before our
+        // exchange, we see the word it left (AcqRel on both); if it came after, it has taken ours.
+        let lent = is_current() || ground.take_extent(block) != Some(extent);
+        if lent && before == 0 {
+            // Whoever replaces the block from now on finds it on disk.
+            limbo.note_unflushed(-(ground.arena.capacity(block) as i64));
+        }
+        lent
+    }
+
     /// Whether a file's first chunk, or the one of `place`, is `word` now.
     fn holds(&self, place: Place, word: Word, guard: &Guard) -> bool {
+        self.content_at(place, guard).is_some_and(|now| now.value() == word.value())
+    }
+
+    /// What a file's first chunk, or the one of `place`, is now.
+    fn content_at(&self, place: Place, guard: &Guard) -> Option<Word> {
         let node = self.index.held(place.id);
         // The file may have ended since its record was taken, and the number may be another's by now: a directory has no
         // content word, and another file has not this block in it.
         if !node.is_file() {
-            return false;
+            return None;
         }
-        let content = self.word_of(node, guard);
-        let now = match content.content() {
-            Content::Tree(_) => self
-                .chunk_slot(&node.content, place.chunk.unwrap_or(0), guard)
-                .map(|slot| Word::from_bits(slot.load(Acquire))),
-            _ if place.chunk.is_none() => Some(content),
-            _ => None,
-        };
-        now.is_some_and(|now| now.value() == word.value())
+        self.word_at(node, place.chunk, guard)
     }
 
     /// The copy on disk that a block has already, of all its bytes. One that could not be synced is taken from it, and the

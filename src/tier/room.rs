@@ -19,6 +19,7 @@ use crate::{
     scorer::{Band, Sample, score},
     sync::Ordering::*,
 };
+use std::time::Duration;
 
 /// Nodes the hand looks at for one victim, if it has found any by then; and in vain, for who can do without.
 const LOOKS: u32 = 1024;
@@ -29,6 +30,8 @@ const UPKEEP_EVERY: u64 = 64;
 /// Milliseconds that what can be nowhere but in RAM (metadata, a long file in one piece) waits for a stopped reader, or for
 /// bytes that others hold for a moment, before it is refused.
 pub(crate) const PATIENCE: u32 = 100;
+/// One of these milliseconds. Where one thread alone uses a store it waits in vain, and a fuzzer for most of its time.
+const MOMENT: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 1 });
 /// Rounds of making room before an allocation gives up.
 const ROUNDS: usize = 8;
 
@@ -89,7 +92,7 @@ impl Core {
                 return Err(bytes);
             }
             patience -= 1;
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(MOMENT);
         }
     }
 
@@ -121,7 +124,7 @@ impl Core {
                 return false;
             }
             patience -= 1;
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(MOMENT);
         }
         false
     }

@@ -21,7 +21,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     failpoint::pass,
-    index::NodeId,
+    index::{Node, NodeId},
     scorer::Band,
     segment::{ExtentRef, SegmentHold},
     sync::{AtomicU64, Ordering::*},
@@ -177,7 +177,7 @@ impl Core {
         }
         if let Some(extent) = self.ground.take_extent(block) {
             pass("swap-out: extent taken");
-            // One of fewer bytes is about to be taken from the block again: see `encode::place`.
+            // One of fewer bytes is about to be taken from the block again: see `encode::lend`.
             let whole = self.ground.segments.len(extent) == self.ground.arena.len(block);
             if whole && self.publish_disk(local, &guard, slot, word, extent) {
                 self.locked_left(place.id, word);
@@ -210,17 +210,23 @@ impl Core {
         Ok(0)
     }
 
-    /// Whether the content at `place` is what `word` says, frozen or not.
+    /// Whether the content at `place` is what `word` says, frozen or not; in a file that has become a long one since, too.
     pub(crate) fn is_at(&self, place: Place, word: Word, guard: &Guard) -> bool {
-        let Some(node) = self.file(place.id) else { return false };
-        let content = self.word_of(node, guard);
-        let now = match place.chunk {
-            None => Some(content),
-            Some(chunk) => {
-                self.chunk_slot(&node.content, chunk, guard).map(|slot| Word::from_bits(slot.load(Acquire)))
-            }
-        };
+        let now = self.file(place.id).and_then(|node| self.word_at(node, place.chunk, guard));
         now.is_some_and(|now| now.value() == word.value())
+    }
+
+    /// The word of a file's chunk, or of all there is of it. What was all of it is the first chunk when the file has become
+    /// long.
+    pub(crate) fn word_at(&self, node: &Node, chunk: Option<u64>, guard: &Guard) -> Option<Word> {
+        let content = self.word_of(node, guard);
+        match content.content() {
+            Content::Tree(_) => self
+                .chunk_slot(&node.content, chunk.unwrap_or(0), guard)
+                .map(|slot| Word::from_bits(slot.load(Acquire))),
+            _ if chunk.is_none() => Some(content),
+            _ => None,
+        }
     }
 
     /// The exchange RAM → disk.

@@ -218,7 +218,12 @@ impl Core {
         let mut fresh = FreshBlock::new(self, to);
         fresh.bytes_mut(bytes.len()).copy_from_slice(bytes);
         let extent = self.ground.take_extent(from);
-        if self.log.is_some() && extent.is_none() {
+        // One of fewer bytes does not make it clean: see `encode::lend`.
+        let whole = extent.is_some_and(|extent| self.ground.segments.len(extent) == bytes.len());
+        if self.log.is_some() && !whole {
+            if let Some(extent) = extent {
+                self.ground.give_back_extent(guard, from, extent, || self.is_at(place, word, guard));
+            }
             return;
         }
         // Relaxed: published with the block.

@@ -7,6 +7,7 @@ mod corrupt;
 mod crash;
 mod meetings;
 mod progress;
+mod retry;
 
 use super::{MemFs, store::Opener};
 use crate::{
