@@ -19,7 +19,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::{Kind, NameChange, NodeId},
-    journal::{self, Batch, Entry},
+    journal::{self, Batch, Entry, Redo},
     order::{Record, Taken},
     segment::ExtentRef,
     sync::Ordering::*,
@@ -29,6 +29,21 @@ use std::collections::{HashMap, HashSet};
 /// Where an attempt at a batch has put the bytes: of each record, by its place, and each of its chunks. For the next attempt,
 /// if this one fails: with a copy on disk a block is free to leave RAM.
 pub(super) type Placed = HashMap<(u64, u64), ExtentRef, ahash::RandomState>;
+
+/// What a batch comes to.
+pub(super) struct Encoded {
+    pub(super) batch: Batch,
+    /// Those that the entries name.
+    pub(super) extents: Vec<ExtentRef>,
+    /// Their bytes, if they are few.
+    pub(super) redo: Redo,
+}
+
+impl Encoded {
+    pub(super) fn new(first_seq: u64, most_redo_bytes: usize) -> Self {
+        Self { batch: Batch::new(first_seq), extents: Vec::new(), redo: Redo::new(most_redo_bytes) }
+    }
+}
 
 /// A record, taken apart.
 enum Said<'r> {
@@ -156,19 +171,19 @@ impl Digest {
 }
 
 impl Core {
-    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there. `extents` are
-    /// those that the entries name.
+    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there.
     pub(super) fn encode(
         &self,
         taken: &[Taken],
         digest: &Digest,
         placed: &mut Placed,
         local: &Local,
-        batch: &mut Batch,
-        extents: &mut Vec<ExtentRef>,
+        to: &mut Encoded,
     ) -> Result<()> {
+        let Encoded { batch, extents, redo } = to;
         let mut needed = digest.needed.iter().copied();
         let mut on_disk = Vec::new();
+        extents.clear();
         for (taken, superseded) in taken.iter().zip(&digest.superseded) {
             let said = Said::by(taken.record());
             on_disk.clear();
@@ -179,6 +194,13 @@ impl Core {
                     if needed.next().expect("one for each chunk")
                         && let Some(extent) = self.place(id, chunk, word, before, local)?
                     {
+                        match word.content() {
+                            // SAFETY: as in `place`, which nothing came before that had freed it.
+                            Content::Ram(block) if before.is_none() => unsafe {
+                                self.push_bytes(redo, extent, block);
+                            },
+                            _ => redo.give_up(),
+                        }
                         placed.insert(key, extent);
                         extents.push(extent);
                         on_disk.push((chunk, extent.bits()));
@@ -186,12 +208,30 @@ impl Core {
                 }
             }
             if let Said::Content(ContentChange::Move { to, .. }) = said {
+                redo.give_up();
                 extents.extend(ExtentRef::try_from_bits(to));
             }
             push(batch, said, *superseded, &on_disk);
             batch.end_operation();
         }
         Ok(())
+    }
+
+    /// Notes the bytes that were just written to an extent, or had been before.
+    ///
+    /// # Safety
+    /// The block is alive: as in `place`.
+    unsafe fn push_bytes(&self, redo: &mut Redo, extent: ExtentRef, block: BlockRef) {
+        if !redo.is_whole() {
+            return;
+        }
+        // SAFETY: the caller; bytes below a published length never change.
+        let bytes = unsafe { self.ground.arena.bytes(block) };
+        // There may be more of them since.
+        match bytes.get(..self.ground.segments.len(extent)) {
+            Some(bytes) => redo.push(extent.bits(), bytes),
+            None => redo.give_up(),
+        }
     }
 
     /// The extent that has a chunk's bytes: the one it has, or one that they are written to now. `before` is what an earlier
