@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  sector 0         the file's header
-//!  then frames:     each of whole sectors, of which each begins with a stamp (8 bytes); what is left of the sectors is, as
+//!  then frames:     each of whole sectors, of which each ends with a stamp (8 bytes); what is left of the sectors is, as
 //!                   one stream:  header (64) | entries | bytes of contents | filler 0xff
 //!  then what was written before, or zeros
 //! ```
@@ -13,7 +13,7 @@
 //!    allocate, no length to change, no state of blocks to turn.
 //! 2. Writing starts over only when the journal has all that was written. So of what verifies behind the last frame every
 //!    operation is in the journal.
-//! 3. A stamp tells its frame from any other of the store: a sector without it was not written with the frame.
+//! 3. A stamp tells its frame from any other of the store: a sector without it was not written with the frame, or not to its end.
 //! 4. After a write or a sync that failed the file is not written again.
 
 use super::{
@@ -33,7 +33,7 @@ use std::{
 
 const MAGIC: &[u8; 8] = b"MFSfront";
 const VERSION: u16 = 1;
-pub(super) const STAMP_BYTES: usize = 8;
+const STAMP_BYTES: usize = 8;
 /// What of the stream is in one sector.
 pub(super) const SHARE_BYTES: usize = SECTOR - STAMP_BYTES;
 const FILLER: u8 = 0xff;
@@ -191,15 +191,18 @@ fn lay_out(sectors: &mut Vec<u8>, stamp: [u8; STAMP_BYTES], parts: &[&[u8]]) {
     for part in parts {
         let mut rest = *part;
         while !rest.is_empty() {
-            if sectors.len().is_multiple_of(SECTOR) {
+            let (now, later) = rest.split_at(rest.len().min(SHARE_BYTES - sectors.len() % SECTOR));
+            sectors.extend_from_slice(now);
+            if sectors.len() % SECTOR == SHARE_BYTES {
                 sectors.extend_from_slice(&stamp);
             }
-            let (now, later) = rest.split_at(rest.len().min(SECTOR - sectors.len() % SECTOR));
-            sectors.extend_from_slice(now);
             rest = later;
         }
     }
-    sectors.resize(sectors.len().next_multiple_of(SECTOR), FILLER);
+    if !sectors.len().is_multiple_of(SECTOR) {
+        sectors.resize(sectors.len().next_multiple_of(SECTOR) - STAMP_BYTES, FILLER);
+        sectors.extend_from_slice(&stamp);
+    }
 }
 
 /// How many sectors a frame takes; `None` if no file is that long.
@@ -208,8 +211,7 @@ pub(super) fn frame_sectors(payload_bytes: u64) -> Option<u64> {
     (stream_bytes <= 1 << 40).then(|| stream_bytes.div_ceil(SHARE_BYTES as u64))
 }
 
-/// What the sectors of the frame begin with whose first operation is `seq`. Those of two frames differ in more than a byte (to
-/// all that is known of this function, splitmix64, and of chance).
+/// What the sectors of the frame end with whose first operation is `seq`: splitmix64, which has another value for each.
 pub(super) fn stamp(store_id: u64, seq: u64) -> [u8; STAMP_BYTES] {
     let mut x = store_id.wrapping_add(seq.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

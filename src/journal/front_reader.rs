@@ -7,7 +7,7 @@ use super::{
     entry::{self, Entry},
     files::{FRONT, Reader, corrupt, file_name},
     frame::{FrameHeader, HEADER_BYTES, SECTOR},
-    front::{BYTES, SHARE_BYTES, STAMP_BYTES, decode_header, frame_sectors, stamp},
+    front::{BYTES, SHARE_BYTES, decode_header, frame_sectors, stamp},
     wire::{Malformed, u64_at},
 };
 use crate::{error::Result, segment::Disk};
@@ -68,7 +68,7 @@ impl FrontReader {
             return Ok(None);
         }
         let Some(header) = header_in(sector, at) else {
-            return if sector[..STAMP_BYTES] == expected {
+            return if sector[SHARE_BYTES..] == expected {
                 Err(bad("one whose header does not verify".to_owned()))
             } else {
                 Ok(None)
@@ -90,7 +90,7 @@ impl FrontReader {
             return Err(bad("the file's end".to_owned()));
         }
         let sectors = || frame.chunks_exact(SECTOR);
-        let mut payload: Vec<u8> = sectors().flat_map(|sector| &sector[STAMP_BYTES..]).copied().collect();
+        let mut payload: Vec<u8> = sectors().flat_map(|sector| &sector[..SHARE_BYTES]).copied().collect();
         payload.truncate(HEADER_BYTES + header.payload_bytes as usize);
         payload.drain(..HEADER_BYTES);
         if crc32c::crc32c(&payload) == header.payload_crc {
@@ -98,9 +98,8 @@ impl FrontReader {
             (self.seq, self.chain) = (header.next_seq(), header.crc);
             return Ok(Some(FrontFrame { at, header, payload }));
         }
-        // A changed byte makes no stamp another frame's.
-        let was_written = |sector: &[u8]| sector.iter().zip(expected).filter(|(a, b)| **a != *b).count() <= 1;
-        if sectors().all(was_written) {
+        // One changed byte is in the stream, and all stamps are right; or it is in a stamp, and the stream is right.
+        if sectors().all(|sector| sector[SHARE_BYTES..] == expected) {
             return Err(bad(format!(
                 "one whose bytes are others than checksum {:#010x}",
                 header.payload_crc
@@ -150,7 +149,7 @@ impl FrontReader {
 }
 
 fn header_in(sector: &[u8], at: u64) -> Option<FrameHeader> {
-    FrameHeader::decode(sector.get(STAMP_BYTES..STAMP_BYTES + SHARE_BYTES)?, at)
+    FrameHeader::decode(sector.get(..SHARE_BYTES)?, at)
 }
 
 impl FrontFrame {

@@ -268,6 +268,17 @@ fn a_torn_frame_of_a_front_is_cut_whatever_was_there_before() {
         assert_eq!(opened.0.journal.next_seq(), next, "sectors {subset:#b}");
         assert!(opened.1 == store.states[next as usize] && fsck(&disk, dir()).unwrap().unwrap().is_sound());
     }
+    // A process may be killed within a write.
+    let (from, to) = (changed[0] * 512, (changed[changed.len() - 1] + 1) * 512);
+    for cut in from..to {
+        let disk = store.disk.image();
+        disk.put(&path, [&after[..cut], &before[cut..]].concat());
+        let opened = open(&disk).unwrap_or_else(|error| panic!("up to {cut} of {to}: {error}"));
+        let found = opened.0.journal.next_seq();
+        // Without the end of the last stamp all that counts is there.
+        assert!(found == next || cut + 512 > to, "up to {cut} of {to}");
+        assert!(opened.1 == store.states[found as usize], "up to {cut}");
+    }
 }
 
 fn open_missing(disk: &CrashDisk) -> Result<()> {
