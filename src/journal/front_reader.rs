@@ -31,6 +31,8 @@ pub(super) struct FrontReader {
     /// Number of the operation that is expected there, and the checksum of the header before it.
     pub(super) seq: u64,
     pub(super) chain: u32,
+    /// The journal has all that was acknowledged of it. There may be frames besides that were not, as far as they got.
+    is_past: bool,
 }
 
 impl FrontReader {
@@ -52,7 +54,7 @@ impl FrontReader {
         if file_bytes > file.len {
             return Err(corrupt(&path, file.len, format!("a file of {file_bytes} bytes"), "its end"));
         }
-        Ok(Some(Self { file, store_id: params.store_id, at: SECTOR as u64, seq, chain }))
+        Ok(Some(Self { file, store_id: params.store_id, at: SECTOR as u64, seq, chain, is_past: false }))
     }
 
     /// The next frame; `None` if what follows is none that counts.
@@ -74,7 +76,9 @@ impl FrontReader {
                 Ok(None)
             };
         };
-        if header.store_id == self.store_id && header.next_seq() <= self.seq {
+        // The journal takes over all that is in a front, at once.
+        self.is_past = at == SECTOR as u64 && header.first_seq < self.seq;
+        if self.is_past || header.next_seq() <= self.seq {
             return Ok(None);
         }
         let found = (header.store_id, header.first_seq, header.chain);
@@ -134,7 +138,7 @@ impl FrontReader {
 
     /// Makes sure that nothing that counts is behind the last frame: that would have been written after what is there was synced.
     pub(super) fn check_rest(&mut self) -> Result<()> {
-        let mut at = self.at + SECTOR as u64;
+        let mut at = if self.is_past { self.file.len } else { self.at + SECTOR as u64 };
         while at + SECTOR as u64 <= self.file.len {
             let header = header_in(self.file.get(at, SECTOR)?, at);
             if header.is_some_and(|header| header.store_id == self.store_id && header.next_seq() > self.seq) {

@@ -3,8 +3,8 @@
 //! # Invariants
 //! 1. A batch is applied whole or not at all. So of several contents of a file in one batch only the last is written, and
 //!    what others replace has no entry: its bytes may be gone.
-//! 2. The bytes that are written are those of blocks in their content word, or in limbo until the batch is written: a flush
-//!    has begun, and had taken the records since (`limbo`, invariant 2).
+//! 2. The bytes that are written are those of blocks that were held when they were in their content word, or in limbo: a flush
+//!    had begun, and had taken the records since (`limbo`, invariant 2).
 
 use super::{
     core::Core,
@@ -171,17 +171,47 @@ impl Digest {
 }
 
 impl Core {
-    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there.
+    /// Holds the blocks that are to be written, in the order of the chunks that the records name, so that all others need not
+    /// be kept while that is done. None of those that an earlier attempt has placed: they may be gone.
+    pub(super) fn hold_needed(
+        &self,
+        taken: &[Taken],
+        digest: &Digest,
+        placed: &Placed,
+        local: &Local,
+    ) -> Vec<Option<HeldBlock>> {
+        let mut needed = digest.needed.iter();
+        let mut held = Vec::with_capacity(needed.len());
+        for (taken, superseded) in taken.iter().zip(&digest.superseded) {
+            let record = taken.record();
+            let chunks = if *superseded { None } else { Said::by(record).chunks() };
+            for (chunk, word) in chunks.into_iter().flat_map(|(_, chunks)| chunks) {
+                let is_needed = *needed.next().expect("one for each chunk");
+                held.push(match word.content() {
+                    Content::Ram(block) if is_needed && !placed.contains_key(&(record.place(), chunk)) => {
+                        // SAFETY: in its content word, or in limbo while a flush reads (limbo, invariant 2).
+                        Some(unsafe { HeldBlock::share(local, block) })
+                    }
+                    _ => None,
+                });
+            }
+        }
+        held
+    }
+
+    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there. `held` are
+    /// the blocks that have them.
     pub(super) fn encode(
         &self,
         taken: &[Taken],
         digest: &Digest,
+        held: Vec<Option<HeldBlock>>,
         placed: &mut Placed,
         local: &Local,
         to: &mut Encoded,
     ) -> Result<()> {
         let Encoded { batch, extents, redo } = to;
-        let mut needed = digest.needed.iter().copied();
+        let mut needed = digest.needed.iter().copied().zip(held);
         let mut on_disk = Vec::new();
         extents.clear();
         for (taken, superseded) in taken.iter().zip(&digest.superseded) {
@@ -191,11 +221,11 @@ impl Core {
                 for (chunk, word) in chunks {
                     let key = (taken.record().place(), chunk);
                     let before = placed.get(&key).copied();
-                    if needed.next().expect("one for each chunk")
-                        && let Some(extent) = self.place(id, chunk, word, before, local)?
-                    {
+                    // Let go when its bytes are written.
+                    let (is_needed, _held) = needed.next().expect("one for each chunk");
+                    if is_needed && let Some(extent) = self.place(id, chunk, word, before, local)? {
                         match word.content() {
-                            // SAFETY: as in `place`, which nothing came before that had freed it.
+                            // SAFETY: held.
                             Content::Ram(block) if before.is_none() => unsafe {
                                 self.push_bytes(redo, extent, block);
                             },
@@ -264,8 +294,7 @@ impl Core {
         if let Some(extent) = self.copy_on_disk(block) {
             return Ok(Some(extent));
         }
-        // SAFETY: the block is in its content word, or in limbo until the batch is written (invariant 2), or held; bytes below
-        // a published length never change.
+        // SAFETY: the block is held, by the caller or here (invariant 2); bytes below a published length never change.
         let bytes = unsafe { self.ground.arena.bytes(block) };
         let extent = self.append_for_flush(local, bytes)?;
         let guard = local.pin();

@@ -8,7 +8,7 @@
 //!    beside it; they are synced in their places before the journal takes over what is in the front.
 //! 3. An extent is killed only when the change that freed it is durable: it was put into limbo after that change had its
 //!    place, and limbo is emptied before the batch is cut.
-//! 4. Bytes are read from RAM only while limbo knows that a flush has begun. Whoever has to read them again begins anew, takes
+//! 4. Blocks are held, to be read, only while limbo knows that a flush has begun. Whoever has to read them again begins anew, takes
 //!    what came into the order meanwhile, and does not need what that has replaced.
 //! 5. After a failure everything stays as it was, to be tried again: records, limbo.
 
@@ -484,12 +484,13 @@ impl Core {
         let reading = limbo.begin();
         log.order.take(consumer, taken, || local.pin());
         let digest = Digest::of(taken, self.config.chunk_bytes as u64);
-        encoded.batch.restart(journal.next_seq());
-        encoded.redo.restart();
-        let done = self.encode(taken, &digest, placed, local, encoded);
+        let held = self.hold_needed(taken, &digest, placed, local);
+        // What is replaced from now on is not kept, and comes back while it is still in the caches of who writes.
         drop(reading);
         self.free_replaced(limbo, local);
-        done.map(|()| digest)
+        encoded.batch.restart(journal.next_seq());
+        encoded.redo.restart();
+        self.encode(taken, &digest, held, placed, local, encoded).map(|()| digest)
     }
 
     /// Frees blocks that a flush might have wanted to read; it has.
