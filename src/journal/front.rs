@@ -40,7 +40,7 @@ const FILLER: u8 = 0xff;
 /// The tag of bytes of contents, among those of entries.
 pub(super) const BYTES: u8 = 10;
 /// Zeros that are written at once.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Bytes of contents beside a batch, each with the extent it belongs to, encoded.
 pub(crate) struct Redo {

@@ -291,7 +291,7 @@ impl Core {
             // SAFETY: in its word, looked at under the guard.
             held = Some(unsafe { HeldBlock::share(local, block) });
         }
-        if let Some(extent) = self.copy_on_disk(block) {
+        if let Some(extent) = self.copy_on_disk(block, local) {
             return Ok(Some(extent));
         }
         // SAFETY: the block is held, by the caller or here (invariant 2); bytes below a published length never change.
@@ -310,7 +310,7 @@ impl Core {
             lent = is_current() || self.ground.take_extent(block) != Some(extent);
             if lent && let Some(limbo) = &self.ground.limbo {
                 // Whoever replaces the block from now on finds it on disk.
-                limbo.note_unflushed(-(self.ground.arena.capacity(block) as i64));
+                limbo.note_unflushed(local, -(self.ground.arena.capacity(block) as i64));
             }
         }
         if !lent && let Some(limbo) = &self.ground.limbo {
@@ -341,7 +341,7 @@ impl Core {
 
     /// The copy on disk that a block has already, of all its bytes. One that could not be synced is taken from it, and the
     /// bytes are written elsewhere.
-    fn copy_on_disk(&self, block: BlockRef) -> Option<ExtentRef> {
+    fn copy_on_disk(&self, block: BlockRef, local: &Local) -> Option<ExtentRef> {
         let (ground, segments) = (&self.ground, &self.ground.segments);
         let extent = ground.extent_of(block)?;
         if segments.is_trusted(extent) {
@@ -351,7 +351,7 @@ impl Core {
         if header.extent.compare_exchange(extent.bits(), 0, AcqRel, Relaxed).is_ok()
             && let Some(limbo) = &ground.limbo
         {
-            limbo.note_unflushed(ground.arena.capacity(block) as i64);
+            limbo.note_unflushed(local, ground.arena.capacity(block) as i64);
             limbo.push_extent(extent);
         }
         None

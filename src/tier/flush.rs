@@ -355,7 +355,7 @@ impl Core {
                 flusher.ahead.remove(&extent);
             }
             // SAFETY: unlinked, put into limbo once, and what freed it is durable.
-            unsafe { self.give_up_freed(freed, &guard) };
+            unsafe { self.give_up_freed(local, freed, &guard) };
         }
         // This thread may not come by again.
         guard.flush();
@@ -387,12 +387,12 @@ impl Core {
 
     /// # Safety
     /// Unlinked, taken out of limbo, and what freed it is durable or never will be.
-    unsafe fn give_up_freed(&self, freed: Freed, guard: &Guard) {
+    unsafe fn give_up_freed(&self, local: &Local, freed: Freed, guard: &Guard) {
         match freed {
             // SAFETY: the caller.
             Freed::Extent(extent) => unsafe { self.ground.kill_after_grace(guard, extent) },
             // SAFETY: the caller.
-            Freed::Block(block) => unsafe { self.ground.release_after_grace(guard, block) },
+            Freed::Block(block) => unsafe { self.ground.release_after_grace(local, guard, block) },
         }
     }
 
@@ -403,10 +403,12 @@ impl Core {
     }
 
     /// Takes note of blocks that were published and are not on disk.
-    pub(crate) fn note_unflushed(&self, bytes: i64) {
+    pub(crate) fn note_unflushed(&self, local: &Local, bytes: i64) {
         let (Some(log), Some(limbo)) = (&self.log, &self.ground.limbo) else { return };
-        let before = limbo.note_unflushed(bytes);
-        if before <= log.most_unflushed && before + bytes > log.most_unflushed {
+        let before = limbo.note_unflushed(local, bytes);
+        let share = Limbo::share(log.most_unflushed);
+        let passes = before.div_euclid(share) < (before + bytes).div_euclid(share);
+        if passes && limbo.unflushed() > log.most_unflushed {
             log.nudge();
         }
     }
@@ -497,7 +499,7 @@ impl Core {
     fn free_replaced(&self, limbo: &Limbo, local: &Local) {
         let guard = local.pin();
         // SAFETY: unlinked, put into limbo once; no flush needs what was replaced before it begins (`limbo`, invariant 2).
-        limbo.take_replaced(|block| unsafe { self.ground.release_after_grace(&guard, block) });
+        limbo.take_replaced(|block| unsafe { self.ground.release_after_grace(local, &guard, block) });
     }
 
     /// Makes the batch durable, whose bytes are.
@@ -640,7 +642,7 @@ impl Core {
         let guard = local.pin();
         for freed in flusher.dead.drain(..).filter(|freed| matches!(freed, Freed::Block(_))) {
             // SAFETY: unlinked; nothing will be flushed any more.
-            unsafe { self.give_up_freed(freed, &guard) };
+            unsafe { self.give_up_freed(local, freed, &guard) };
         }
         closed
     }
