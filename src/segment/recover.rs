@@ -5,7 +5,8 @@
 //! ([`Segments::recovered`]): what nothing is live in becomes a spare, or is given back.
 //!
 //! # Invariants
-//! 1. Before `recovered` no byte of a segment that was found is written, and no file removed.
+//! 1. Before `recovered` no byte of a segment that was found is written, but for extents that are put back, and no file
+//!    removed.
 //! 2. A file that is no segment of this store is never written or removed, but for one of zeros only (a segment that was
 //!    being made when the process ended), if no extent was looked for in it.
 

@@ -3,7 +3,7 @@
 //! # Invariants
 //! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes the dead and then a batch from
 //!    the order therefore has, or had before, every change that freed them.
-//! 2. A block is kept here while a flush may want to read it, even if it is on disk: that may be the start of it only, or have
+//! 2. A block is kept here while a flush may want to hold it, to read it then, even if it is on disk: that may be the start of it only, or have
 //!    to be written again. One that was replaced: until the flush that had begun by then has read; a later one sees the
 //!    replacement. One that goes with its file: until the next flush is over, for nothing replaces it, and a change may have
 //!    its place after the removal.
