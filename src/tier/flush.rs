@@ -43,8 +43,6 @@ const COMPACTIONS: usize = 2;
 const MOST_YIELDS: u64 = 64;
 /// Records that are let go under one guard.
 const LET_GO_AT_ONCE: usize = 256;
-/// Times that bytes are written anew after a segment could not be synced.
-const REWRITES: usize = 3;
 /// Bytes of contents that a batch for the journal's front has at most.
 const MOST_REDO_BYTES: usize = 512 << 10;
 /// What the front takes at most, and as a share of the limit.
@@ -53,7 +51,7 @@ const FRONT_SHARE: u64 = 16;
 
 /// What a flush is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Aim {
+pub(super) enum Aim {
     /// Somebody waits: a small batch may go into the journal's front.
     Soon,
     /// All goes into the journal.
@@ -67,10 +65,10 @@ pub(crate) struct Log {
     pub(crate) order: Arc<Order>,
     durability: Durability,
     /// All changes up to this place are durable.
-    durable: AtomicU64,
+    pub(super) durable: AtomicU64,
     /// Something that was found is not known to be durable yet, or not in the journal.
-    unsettled: AtomicBool,
-    most_front_bytes: u64,
+    pub(super) unsettled: AtomicBool,
+    pub(super) most_front_bytes: u64,
     /// Beyond these bytes the flusher is woken, and beyond these operations, a power of two.
     most_unflushed: i64,
     most_waiting: u64,
@@ -81,7 +79,7 @@ pub(crate) struct Log {
     leading: Mutex<bool>,
     led: Condvar,
     /// Changes in the last batch.
-    group: AtomicU64,
+    pub(super) group: AtomicU64,
     /// Whether the flusher's thread has something to do before its time.
     nudged: AtomicBool,
     sleeping: Mutex<()>,
@@ -115,20 +113,20 @@ impl Drop for Lead<'_> {
 }
 
 /// Who writes.
-struct Flusher {
+pub(super) struct Flusher {
     consumer: Option<Consumer>,
-    journal: Option<Journal>,
+    pub(super) journal: Option<Journal>,
     /// Taken from the order and not durable yet.
-    taken: Vec<Taken>,
+    pub(super) taken: Vec<Taken>,
     /// Where their bytes are.
-    placed: Placed,
+    pub(super) placed: Placed,
     /// Freed by changes that are in the order.
-    dead: Vec<Freed>,
-    encoded: Encoded,
+    pub(super) dead: Vec<Freed>,
+    pub(super) encoded: Encoded,
     /// Extents that what is in the journal's front has named and not freed: not known to be synced.
-    ahead: HashSet<ExtentRef, ahash::RandomState>,
+    pub(super) ahead: HashSet<ExtentRef, ahash::RandomState>,
     /// Bytes of journal and checkpoint that are charged to the storage limit.
-    charged: u64,
+    pub(super) charged: u64,
 }
 
 impl Log {
@@ -413,69 +411,8 @@ impl Core {
         }
     }
 
-    /// Writes what is in the order as one frame, and lets the records go.
-    fn write_batch(&self, log: &Log, flusher: &mut Flusher, aim: Aim, local: &Local) -> Result<()> {
-        let segments = &self.ground.segments;
-        for _ in 0..REWRITES {
-            let digest = self.encode_batch(log, flusher, local)?;
-            if flusher.taken.is_empty() && (aim != Aim::Settled || !flusher.has_to_settle()) {
-                return Ok(());
-            }
-            if aim == Aim::Soon && self.commit_ahead(log, flusher) {
-                self.committed(log, flusher, &digest, local);
-                return Ok(());
-            }
-            // What could not be synced is not trusted, and written elsewhere the next time round.
-            let _ = segments.sync();
-            let is_safe = flusher.encoded.extents.iter().all(|extent| segments.is_trusted(*extent));
-            if self.is_ahead_safe(flusher) {
-                if is_safe {
-                    return self.commit(log, flusher, &digest, local);
-                }
-            } else if let (Some(sparse), Some(limbo)) = (segments.sparse(), &self.ground.limbo) {
-                // What is in the front is moved, and those moves belong to the batch.
-                self.compact(local, &sparse)?;
-                limbo.take_dead(&mut flusher.dead);
-            }
-        }
-        Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()))
-    }
-
-    /// Whether the extents that are named in the journal's front are synced, but for those that changes of this batch, or of
-    /// earlier ones, have freed (invariant 3).
-    fn is_ahead_safe(&self, flusher: &Flusher) -> bool {
-        let Flusher { ahead, dead, .. } = flusher;
-        let unsafe_ones = || ahead.iter().filter(|extent| !self.ground.segments.is_trusted(**extent));
-        if unsafe_ones().next().is_none() {
-            return true;
-        }
-        let extent_of = |freed: &Freed| match freed {
-            Freed::Extent(extent) => Some(*extent),
-            Freed::Block(_) => None,
-        };
-        let dead: HashSet<ExtentRef, ahash::RandomState> = dead.iter().filter_map(extent_of).collect();
-        unsafe_ones().all(|extent| dead.contains(extent))
-    }
-
-    /// Writes the batch into the journal's front, if it is for that; whether it is durable now.
-    fn commit_ahead(&self, log: &Log, flusher: &mut Flusher) -> bool {
-        let Flusher { journal: Some(journal), encoded, ahead, charged, .. } = flusher else { return false };
-        let Encoded { batch, extents, redo } = encoded;
-        if !redo.is_whole() || !extents.iter().all(|extent| self.ground.segments.is_founded(*extent)) {
-            return false;
-        }
-        let bytes = journal.bytes() + journal.front_growth_bytes(log.most_front_bytes);
-        if self.charge_journal(bytes, charged).is_err()
-            || !journal.append_ahead(batch, redo, log.most_front_bytes)
-        {
-            return false;
-        }
-        ahead.extend(extents.iter().copied());
-        true
-    }
-
     /// Takes what is in the order, and encodes all that is taken; the bytes go into segments (invariant 4).
-    fn encode_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<Digest> {
+    pub(super) fn encode_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<Digest> {
         let (
             Flusher { consumer: Some(consumer), journal: Some(journal), taken, placed, encoded, .. },
             Some(limbo),
@@ -502,48 +439,14 @@ impl Core {
         limbo.take_replaced(|block| unsafe { self.ground.release_after_grace(local, &guard, block) });
     }
 
-    /// Makes the batch durable, whose bytes are.
-    fn commit(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) -> Result<()> {
-        let Flusher { journal: Some(journal), encoded, ahead, charged, .. } = flusher else {
-            return Err(Error::Closed);
-        };
-        self.charge_journal(journal.bytes() + encoded.batch.len_bytes() as u64, charged)?;
-        journal.append(&encoded.batch)?;
-        self.charge_journal(journal.bytes(), charged)?;
-        ahead.clear();
-        // Relaxed: as in `sync`.
-        log.unsettled.store(false, Relaxed);
-        self.committed(log, flusher, digest, local);
-        Ok(())
-    }
-
-    /// What was taken is durable.
-    fn committed(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) {
-        let Flusher { taken, placed, .. } = flusher;
-        if taken.is_empty() {
-            return;
-        }
-        let last = taken.last().map_or(0, |taken| taken.record().place());
-        log.group.store(taken.len() as u64, Relaxed);
-        placed.clear();
-        // Release: pairs with the Acquire of who waits for a place.
-        log.durable.store(last, Release);
-        self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);
-    }
-
-    /// Charges what journal and checkpoint take to the storage limit.
-    fn charge_journal(&self, bytes: u64, charged: &mut u64) -> Result<()> {
-        if bytes > *charged {
-            self.ground.segments.charge_other(bytes - *charged)?;
-        } else {
-            self.ground.segments.refund_other(*charged - bytes);
-        }
-        *charged = bytes;
-        Ok(())
-    }
-
     /// Records are durable, or never will be: each is taken out of its content word, unless it is known to have left it.
-    fn let_go(&self, log: &Log, taken: Vec<Taken>, has_left: impl Fn(usize) -> bool, local: &Local) {
+    pub(super) fn let_go(
+        &self,
+        log: &Log,
+        taken: Vec<Taken>,
+        has_left: impl Fn(usize) -> bool,
+        local: &Local,
+    ) {
         let mut taken = taken.into_iter().enumerate();
         while taken.len() > 0 {
             let guard = local.pin();
@@ -650,7 +553,7 @@ impl Core {
 
 impl Flusher {
     /// Whether something of before is not in the journal, or not known to be durable.
-    fn has_to_settle(&self) -> bool {
+    pub(super) fn has_to_settle(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::is_unsettled)
     }
 }
