@@ -89,7 +89,7 @@ pub fn salvage(dir: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<FsckRepo
     Ok(report)
 }
 
-fn write_file(fs: &MemFs, path: &str, node: &NodeView<'_>, contents: &Contents) -> Result<()> {
+fn write_file(fs: &MemFs, path: &str, node: &NodeView<'_>, contents: &Contents<'_>) -> Result<()> {
     fs.write(path, [])?;
     fs.set_priority(path, Priority::from_level(node.priority))?;
     contents.read(node, |offset, bytes| fs.write_at(path, bytes, offset).map(drop))?;
@@ -107,7 +107,7 @@ fn look_for(dir: &Path) -> Result<()> {
 /// Is told of a directory that verifies.
 type OnDirectory<'v> = dyn FnMut(&str, &NodeView<'_>) -> Result<()> + 'v;
 /// Is told of a file that verifies, and where its contents can be read.
-type OnFile<'v> = dyn FnMut(&str, &NodeView<'_>, &Contents) -> Result<()> + 'v;
+type OnFile<'v> = dyn FnMut(&str, &NodeView<'_>, &Contents<'_>) -> Result<()> + 'v;
 
 /// Visits what verifies: directories, parents first, then files.
 fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> Result<FsckReport> {
@@ -125,7 +125,7 @@ fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> 
     let mut report =
         FsckReport { findings: findings.collect(), directories: 0, files: 0, bytes: 0, damaged_files: 0 };
     let Some(params) = names.params else { return Ok(report) };
-    let contents = Contents::open(dir, disk, &params);
+    let contents = Contents::open(dir, disk, &params, &names.contents);
     if let Err(error) = &contents {
         report.add("segments", 0, None, error.to_string());
     }
@@ -168,13 +168,20 @@ impl FsckReport {
 }
 
 /// The segments of a store, to be read and not changed.
-struct Contents {
+struct Contents<'j> {
     segments: Segments,
     chunk_bytes: u64,
+    /// What the journal's front has of them.
+    front: &'j journal::Contents,
 }
 
-impl Contents {
-    fn open(dir: &Path, disk: Arc<dyn Disk>, params: &journal::StoreParams) -> Result<Self> {
+impl<'j> Contents<'j> {
+    fn open(
+        dir: &Path,
+        disk: Arc<dyn Disk>,
+        params: &journal::StoreParams,
+        front: &'j journal::Contents,
+    ) -> Result<Self> {
         let config = SegmentConfig {
             dir: dir.to_owned(),
             kind: StorageKind::Persist { params: Some(params.opaque) },
@@ -182,7 +189,7 @@ impl Contents {
             chunk_bytes: params.chunk_bytes as usize,
             storage_limit_bytes: None,
         };
-        Ok(Self { segments: Segments::open(config, disk)?, chunk_bytes: params.chunk_bytes })
+        Ok(Self { segments: Segments::open(config, disk)?, chunk_bytes: params.chunk_bytes, front })
     }
 
     /// Takes a file's chunks into account, once, and reads them all.
@@ -197,6 +204,10 @@ impl Contents {
     fn read(&self, node: &NodeView<'_>, mut visit: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         let mut bytes = Vec::new();
         for (chunk, bits) in node.chunks {
+            if let Some(bytes) = self.front.get(bits) {
+                visit(chunk * self.chunk_bytes, bytes)?;
+                continue;
+            }
             let hold = self.segments.hold(extent_of(*bits)?);
             let hold = hold.ok_or_else(|| no_place("a segment that is not there".to_owned()))?;
             bytes.resize(hold.len(), 0);

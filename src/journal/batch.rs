@@ -62,6 +62,14 @@ impl Batch {
         self.payload.len()
     }
 
+    /// Adds all of the batch that follows.
+    pub(super) fn extend(&mut self, next: &Batch) {
+        debug_assert_eq!(self.next_seq(), next.first_seq);
+        self.operations += next.operations;
+        self.entries += next.entries;
+        self.payload.extend_from_slice(&next.payload);
+    }
+
     /// As it came from the disk.
     pub(super) fn from_disk(first_seq: u64, operations: u32, entries: u32, payload: Vec<u8>) -> Self {
         Self { first_seq, operations, entries, payload, body: Vec::new() }

@@ -78,7 +78,7 @@ impl Header {
     }
 
     fn decode(sector: &[u8]) -> Result<Self, String> {
-        check_sealed(sector, CHECKPOINT_MAGIC)?;
+        check_sealed(sector, CHECKPOINT_MAGIC, VERSION)?;
         Ok(Self {
             params: params_at(sector),
             blocks: u32_at(sector, 12),

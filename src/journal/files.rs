@@ -11,6 +11,7 @@ use std::{
 
 pub(super) const CHECKPOINT: &str = "checkpoint-";
 pub(super) const JOURNAL: &str = "journal-";
+pub(super) const FRONT: &str = "front-";
 const TMP: &str = ".tmp";
 
 pub(super) fn file_name(kind: &str, seq: u64) -> String {
@@ -26,6 +27,7 @@ pub(super) fn tmp_name(kind: &str, seq: u64) -> String {
 pub(super) struct Inventory {
     pub(super) checkpoints: Vec<u64>,
     pub(super) journals: Vec<u64>,
+    pub(super) fronts: Vec<u64>,
     /// Begun, and never given their names.
     pub(super) unfinished: Vec<String>,
 }
@@ -40,14 +42,17 @@ impl Inventory {
                 found.checkpoints.push(seq);
             } else if let Some(seq) = number(&name, JOURNAL) {
                 found.journals.push(seq);
+            } else if let Some(seq) = number(&name, FRONT) {
+                found.fronts.push(seq);
             } else if let Some(stem) = name.strip_suffix(TMP)
-                && (number(stem, CHECKPOINT).is_some() || number(stem, JOURNAL).is_some())
+                && [CHECKPOINT, JOURNAL, FRONT].iter().any(|kind| number(stem, kind).is_some())
             {
                 found.unfinished.push(name);
             }
         }
         found.checkpoints.sort_unstable();
         found.journals.sort_unstable();
+        found.fronts.sort_unstable();
         found.unfinished.sort_unstable();
         Ok(found)
     }

@@ -21,7 +21,10 @@ use super::{
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR: usize = 512;
 pub(super) const HEADER_BYTES: usize = 64;
+/// Of frames, marks and checkpoints.
 pub(super) const VERSION: u16 = 1;
+/// Of journal files: a front may follow one of version 2.
+const JOURNAL_VERSION: u16 = 2;
 
 const FILE_MAGIC: &[u8; 8] = b"MFSjourn";
 pub(super) const CHECKPOINT_MAGIC: &[u8; 8] = b"MFScheck";
@@ -50,7 +53,7 @@ impl FileHeader {
     pub(super) fn encode(&self) -> [u8; SECTOR] {
         let mut sector = [0; SECTOR];
         sector[0..8].copy_from_slice(FILE_MAGIC);
-        sector[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        sector[8..10].copy_from_slice(&JOURNAL_VERSION.to_le_bytes());
         sector[16..24].copy_from_slice(&self.params.store_id.to_le_bytes());
         sector[24..32].copy_from_slice(&self.start_seq.to_le_bytes());
         sector[32..40].copy_from_slice(&self.params.chunk_bytes.to_le_bytes());
@@ -63,7 +66,7 @@ impl FileHeader {
 
     /// `Err` says what was found instead.
     pub(super) fn decode(sector: &[u8]) -> Result<Self, String> {
-        check_sealed(sector, FILE_MAGIC)?;
+        check_sealed(sector, FILE_MAGIC, JOURNAL_VERSION)?;
         Ok(Self {
             params: params_at(sector),
             start_seq: u64_at(sector, 24),
@@ -86,7 +89,8 @@ pub(super) fn params_at(sector: &[u8]) -> StoreParams {
 pub(super) fn read_params(sector: &[u8]) -> Option<StoreParams> {
     let magic: &[u8; 8] = sector.first_chunk()?;
     let known = magic == FILE_MAGIC || magic == CHECKPOINT_MAGIC;
-    (known && check_sealed(sector, magic).is_ok()).then(|| params_at(sector))
+    let newest = if magic == FILE_MAGIC { JOURNAL_VERSION } else { VERSION };
+    (known && check_sealed(sector, magic, newest).is_ok()).then(|| params_at(sector))
 }
 
 /// Puts the checksum of a whole sector at its end.
@@ -95,8 +99,8 @@ pub(super) fn seal(sector: &mut [u8; SECTOR]) {
     sector[SECTOR - 4..].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Whether `sector` begins with `magic` and this version, and its checksum is right.
-pub(super) fn check_sealed(sector: &[u8], magic: &[u8; 8]) -> Result<(), String> {
+/// Whether `sector` begins with `magic` and a version up to `newest`, and its checksum is right.
+pub(super) fn check_sealed(sector: &[u8], magic: &[u8; 8], newest: u16) -> Result<(), String> {
     if sector.len() < SECTOR {
         return Err(format!("{} bytes", sector.len()));
     }
@@ -108,8 +112,8 @@ pub(super) fn check_sealed(sector: &[u8], magic: &[u8; 8]) -> Result<(), String>
         return Err(format!("a header with checksum {found:#010x} over bytes of {sum:#010x}"));
     }
     match u16_at(sector, 8) {
-        VERSION => Ok(()),
-        other => Err(format!("version {other}, and this is version {VERSION}")),
+        version if (1..=newest).contains(&version) => Ok(()),
+        other => Err(format!("version {other}, and this is version {newest}")),
     }
 }
 

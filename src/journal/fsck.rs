@@ -4,8 +4,9 @@ use super::{
     batch::Entries,
     checkpoint::{CheckpointReader, StoreParams},
     entry::{self, Entry},
-    files::{CHECKPOINT, Inventory, JOURNAL, Reader, corrupt, file_name},
+    files::{CHECKPOINT, FRONT, Inventory, JOURNAL, Reader, corrupt, file_name},
     frame::{FrameHeader, HEADER_BYTES, SECTOR, frame_bytes, read_params},
+    front_reader::{Contents, FrontFrame, FrontReader},
     log_reader::LogReader,
     recovery::choose,
     salvage::Salvage,
@@ -47,6 +48,8 @@ pub(crate) struct Fsck {
     /// Number of the operation after the last that verifies.
     #[cfg(test)]
     pub(crate) next_seq: u64,
+    /// Bytes that count instead of what is in their places.
+    pub(crate) contents: Contents,
     salvage: Salvage,
 }
 
@@ -86,6 +89,7 @@ pub(crate) fn fsck(disk: &dyn Disk, dir: &Path) -> Result<Option<Fsck>> {
         params: None,
         seq: 0,
         chain: None,
+        contents: Contents::default(),
         concerned: Vec::new(),
     };
     let base = match choose(disk, dir, &found) {
@@ -110,6 +114,9 @@ pub(crate) fn fsck(disk: &dyn Disk, dir: &Path) -> Result<Option<Fsck>> {
         check.checkpoint(base, whole);
     }
     check.journals(&found, base_seq);
+    for &start in &found.fronts {
+        check.front(start, &params);
+    }
     Ok(Some(check.finish(&found, base_seq)))
 }
 
@@ -132,6 +139,7 @@ struct Check<'a> {
     seq: u64,
     /// The journal's chain so far, where all before is whole.
     chain: Option<u32>,
+    contents: Contents,
     /// Findings about a node, which has a path when all is read.
     concerned: Vec<(usize, u32)>,
 }
@@ -252,6 +260,49 @@ impl Check<'_> {
         (self.seq, self.chain) = (log.seq, Some(log.chain));
     }
 
+    /// What follows the journal in a front, as far as it verifies.
+    fn front(&mut self, start: u64, params: &StoreParams) {
+        let place = (self.seq, self.chain.unwrap_or_default());
+        let mut front = match FrontReader::open(self.disk, self.dir, start, params, place) {
+            Ok(Some(front)) => front,
+            Ok(None) => return,
+            Err(error) => return self.damage(error),
+        };
+        if self.chain.is_none() {
+            front.begin_anywhere();
+        }
+        loop {
+            match front.next() {
+                Ok(Some(frame)) => self.front_frame(&front.file.path.clone(), &frame),
+                Ok(None) => break,
+                Err(error) => {
+                    self.damage(error);
+                    if !front.skip() {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Err(error) = front.check_rest() {
+            self.damage(error);
+            while front.skip() {
+                if let Ok(Some(frame)) = front.next() {
+                    self.front_frame(&front.file.path.clone(), &frame);
+                }
+            }
+        }
+        (self.seq, self.chain) = (front.seq, Some(front.chain));
+    }
+
+    fn front_frame(&mut self, path: &Path, frame: &FrontFrame) {
+        let batch = frame.batch();
+        let header = FrameHeader { entries: batch.entries, ..frame.header };
+        self.entries(path, frame.at, &batch.payload, &header);
+        if let Err((at, Malformed(found))) = frame.note_contents(&mut self.contents) {
+            self.damage(corrupt(path, frame.at, format!("an entry at {at} of the frame"), found));
+        }
+    }
+
     fn leniently_from(&mut self, log: LogReader, end: Option<u64>) {
         self.seq = log.seq;
         self.chain = None;
@@ -326,7 +377,9 @@ impl Check<'_> {
         let old = found.checkpoints.iter().filter(|seq| **seq != base_seq).map(|seq| (CHECKPOINT, *seq));
         let old = old.chain(found.journals.iter().filter(|seq| **seq < base_seq).map(|seq| (JOURNAL, *seq)));
         let old = old.map(|(kind, seq)| file_name(kind, seq));
-        for name in old.chain(found.unfinished.iter().cloned()) {
+        let none_ahead = self.contents.is_empty().then_some(&found.fronts);
+        let fronts = none_ahead.into_iter().flatten().map(|seq| file_name(FRONT, *seq));
+        for name in old.chain(fronts).chain(found.unfinished.iter().cloned()) {
             self.note(
                 Path::new(&name),
                 0,
@@ -339,6 +392,7 @@ impl Check<'_> {
             params: self.params,
             #[cfg(test)]
             next_seq: self.seq,
+            contents: self.contents,
             salvage: self.salvage,
         }
     }

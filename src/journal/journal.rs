@@ -1,10 +1,13 @@
 //! The journal of an open store: appending, and checkpoints beside that.
 
+use super::frame::SECTOR;
 use super::{
     batch::Batch,
     checkpoint::{CheckpointReader, Header, StoreParams, Writer},
     delta::Delta,
-    files::{CHECKPOINT, Inventory, JOURNAL, file_name},
+    files::{CHECKPOINT, FRONT, Inventory, JOURNAL, file_name},
+    front::{Front, Redo},
+    front_reader::{Contents, read_ahead},
     log_file::{LogFile, Unnamed},
     merge::Merge,
     recovery::{Log, Recovery, choose, replay},
@@ -26,14 +29,28 @@ const LARGE_JOURNAL_BYTES: u64 = 64 << 20;
 const MEMORY_BYTES_PER_ENTRY: u64 = 72;
 /// More files than this are not left behind, however little is in them.
 const MANY_FILES: usize = 64;
+/// What a front has at least.
+const MIN_FRONT_BYTES: u64 = 128 << 10;
+/// Batches that have to do without a front after one could not be made.
+const FRONT_PAUSE: u32 = 1 << 10;
 
 /// A store's history from here on. Has one owner, who appends; a checkpoint is made beside it by whoever runs its job.
 pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     params: StoreParams,
+    /// What follows the last frame; in the front there may be more.
     next_seq: u64,
     chain: u32,
+    /// What is in the front and follows operation `next_seq`: part of the next frame.
+    ahead: Batch,
+    /// Small batches are written here; `None` before the first, and after one that failed.
+    front: Option<Front>,
+    /// How long the next front is to be.
+    front_bytes: u64,
+    front_pause: u32,
+    /// Fronts of an earlier process, until the journal has what is in them.
+    found_fronts: Vec<String>,
     /// What is written to; `None` before the first append, and after one that failed.
     current: Option<LogFile>,
     /// Files since the checkpoint that are not written to any more, in order.
@@ -51,6 +68,8 @@ pub(crate) struct Opened {
     pub(crate) params: StoreParams,
     pub(crate) recovery: Recovery,
     pub(crate) journal: Journal,
+    /// What may not be in its place: to be put there before it is read.
+    pub(crate) contents: Contents,
 }
 
 impl Journal {
@@ -73,6 +92,11 @@ impl Journal {
             params: *params,
             next_seq: seq,
             chain,
+            ahead: Batch::new(seq),
+            front: None,
+            front_bytes: MIN_FRONT_BYTES,
+            front_pause: 0,
+            found_fronts: Vec::new(),
             current: Some(current),
             closed: Vec::new(),
             unproven: None,
@@ -95,32 +119,60 @@ impl Journal {
         let starts = &found.journals[found.journals.partition_point(|start| *start < checkpoint.seq)..];
         let mut delta = Delta::new(params.chunk_bytes);
         let replayed = replay(&*disk, dir, (&params, checkpoint.chain), starts, None, &mut delta)?;
+        let place = (replayed.next_seq, replayed.chain);
+        let ahead = read_ahead(&*disk, dir, &params, &found.fronts, place, &mut delta)?;
         let recovery = Recovery::new(Merge::new(base, delta, dir), &replayed.ending);
+        // What is in a front was written after all of the journal was synced.
+        let unproven = replayed.unproven.filter(|_| ahead.batch.is_empty());
         let mut journal = Self {
             disk,
             dir: dir.to_path_buf(),
             params,
             next_seq: replayed.next_seq,
             chain: replayed.chain,
+            ahead: ahead.batch,
+            front: None,
+            front_bytes: MIN_FRONT_BYTES,
+            front_pause: 0,
+            found_fronts: found.fronts.iter().map(|start| file_name(FRONT, *start)).collect(),
             current: None,
             closed: replayed.logs,
-            unproven: replayed.unproven,
+            unproven,
             checkpoint,
             job_out: false,
             leftovers: superseded(&found, checkpoint.seq),
         };
+        if !journal.has_ahead() {
+            journal.leave_found_fronts();
+        }
         for name in &found.unfinished {
             let _ = journal.disk.remove(&dir.join(name));
         }
         journal.remove_leftovers();
         // A failure is met again by the first append; what was found can be read meanwhile.
         let _ = journal.settle();
-        Ok(Some(Opened { params, recovery, journal }))
+        Ok(Some(Opened { params, recovery, journal, contents: ahead.contents }))
     }
 
     /// Number of the next operation.
     pub(crate) fn next_seq(&self) -> u64 {
-        self.next_seq
+        self.ahead.next_seq()
+    }
+
+    /// Whether something that was found is not known to be durable, or not in the journal.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unproven.is_some() || self.has_ahead()
+    }
+
+    /// Whether something is in a front, and not in the journal.
+    pub(crate) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// How many bytes more the front would take, were it to be made, or made anew, by the next batch that comes for it.
+    pub(crate) fn front_growth_bytes(&self, most_bytes: u64) -> u64 {
+        let now = self.front.as_ref().map_or(0, |front| front.file_bytes);
+        if self.has_ahead() { 0 } else { self.front_bytes.min(most_bytes).saturating_sub(now) }
     }
 
     /// Makes durable what [`open`](Self::open) found, as far as nothing proves that it is: the last frame, after a crash. It
@@ -149,24 +201,102 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes `batch` and returns when it is durable. A batch without operations is nothing.
+    /// Writes `batch` into the front, of `most_bytes` at most, with the bytes of the extents that it names, and returns when
+    /// both are durable. `false`: there is no front for it, or it failed, and the batch is for [`append`](Self::append).
+    ///
+    /// The caller sees to it that those bytes are written in their places, and synced before `append`.
+    pub(crate) fn append_ahead(&mut self, batch: &Batch, redo: &Redo, most_bytes: u64) -> bool {
+        debug_assert!(redo.is_whole() && batch.first_seq() == self.next_seq());
+        // A file that failed must not count any further: the front follows what the journal ends with.
+        if self.writable().is_err() || !self.bring_front(batch, redo, most_bytes) {
+            return false;
+        }
+        let Some(front) = &mut self.front else { return false };
+        if front.append(batch, redo).is_err() {
+            return false;
+        }
+        self.ahead.extend(batch);
+        true
+    }
+
+    /// Sees to a front that has room for a batch.
+    fn bring_front(&mut self, batch: &Batch, redo: &Redo, most_bytes: u64) -> bool {
+        let has_ahead = self.has_ahead();
+        let usable = self.front.as_mut().filter(|front| !front.is_spoilt());
+        if has_ahead {
+            let has_room = usable.as_ref().is_some_and(|front| front.has_room(batch, redo));
+            if usable.is_some() && !has_room {
+                self.front_bytes = most_bytes.min(2 * self.front_bytes);
+            }
+            return has_room;
+        }
+        if let Some(front) = usable.filter(|front| front.file_bytes >= self.front_bytes.min(most_bytes)) {
+            front.start_over(self.next_seq, self.chain);
+            return front.has_room(batch, redo);
+        }
+        if self.front_pause > 0 {
+            self.front_pause -= 1;
+            return false;
+        }
+        // What failed may be there after a crash, and would count beside what is written from now on.
+        if !self.remove_front() {
+            return false;
+        }
+        let file_bytes = self.front_bytes.min(most_bytes).next_multiple_of(SECTOR as u64);
+        let made = Front::make(&*self.disk, &self.dir, self.params.store_id, self.next_seq, file_bytes);
+        let Ok(mut front) = made else {
+            self.front_pause = FRONT_PAUSE;
+            return false;
+        };
+        front.start_over(self.next_seq, self.chain);
+        // It may have got the name of one that was left.
+        self.leftovers.retain(|name| *name != front.name);
+        let has_room = front.has_room(batch, redo);
+        self.front = Some(front);
+        has_room
+    }
+
+    /// Removes the front; all that it has is in the journal. Whether there is none now.
+    fn remove_front(&mut self) -> bool {
+        debug_assert!(!self.has_ahead());
+        let Self { disk, dir, front, .. } = self;
+        if let Some(old) = front
+            && disk
+                .remove(&dir.join(&old.name))
+                .is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+        {
+            return false;
+        }
+        *front = None;
+        true
+    }
+
+    /// The journal has what was found in fronts.
+    fn leave_found_fronts(&mut self) {
+        self.leftovers.append(&mut self.found_fronts);
+    }
+
+    /// Writes `batch`, after what is in the front, and returns when it is durable. Nothing at all is nothing.
     ///
     /// # Errors
     /// `StorageFull`, `Io`: then it is not known to be durable, and has to be given again, or a longer one that begins with
     /// the same operations. `InvalidArgument` if it does not begin at [`next_seq`](Self::next_seq).
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<()> {
-        if batch.is_empty() {
-            return Ok(());
+        if batch.is_empty() && self.ahead.is_empty() {
+            return self.settle();
         }
-        if batch.first_seq() != self.next_seq {
-            let expected = format!("operation {}", self.next_seq);
+        if batch.first_seq() != self.next_seq() {
+            let expected = format!("operation {}", self.next_seq());
             return Err(Error::argument("batch", expected, batch.first_seq()));
         }
-        let file = self.writable()?;
-        let appended = file.append(batch);
+        self.writable()?;
+        let Self { current: Some(file), ahead, .. } = self else { return Ok(()) };
+        let appended = file.append([ahead, batch]);
         let (next_seq, chain, spoilt) = (file.next_seq, file.chain, file.is_spoilt());
         if appended.is_ok() {
             (self.next_seq, self.chain) = (next_seq, chain);
+            self.ahead.restart(next_seq);
+            self.leave_found_fronts();
         }
         if spoilt {
             self.retire();
@@ -201,16 +331,24 @@ impl Journal {
     /// `Io`.
     pub(crate) fn close(mut self) -> Result<()> {
         self.settle()?;
-        match self.current.take() {
-            Some(file) => file.close(),
-            None => Ok(()),
+        if let Some(file) = self.current.take() {
+            file.close()?;
         }
+        if !self.has_ahead() {
+            self.remove_front();
+            self.remove_leftovers();
+        }
+        Ok(())
     }
 
     /// What checkpoint and journal take on disk; not what a job is writing.
     pub(crate) fn bytes(&self) -> u64 {
         let current = self.current.as_ref().map_or(0, |file| file.file_bytes);
-        self.checkpoint.file_bytes + current + self.closed.iter().map(|log| log.file_bytes).sum::<u64>()
+        let front = self.front.as_ref().map_or(0, |front| front.file_bytes);
+        self.checkpoint.file_bytes
+            + front
+            + current
+            + self.closed.iter().map(|log| log.file_bytes).sum::<u64>()
     }
 
     /// What is in use of the journal: what opening has to read.

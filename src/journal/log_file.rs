@@ -71,7 +71,7 @@ impl LogFile {
         first: Option<&Batch>,
     ) -> Result<Unnamed> {
         let (path, tmp) = (dir.join(file_name(JOURNAL, place.1)), dir.join(tmp_name(JOURNAL, place.1)));
-        let needed = first.map_or(0, |first| needed(first, SECTOR as u64));
+        let needed = first.map_or(0, |first| needed(first.payload.len() as u64, SECTOR as u64));
         let file_bytes = needed.next_multiple_of(SECTOR as u64) + MIN_STEP_BYTES;
         match Self::fill(disk, &tmp, path.clone(), place, file_bytes, first) {
             Ok(file) => Ok(Unnamed { file, tmp }),
@@ -99,7 +99,7 @@ impl LogFile {
         let mut made =
             Self { file, path, store_id, start_seq, next_seq, chain, at, file_bytes, entries, spoilt };
         if let Some(first) = first {
-            made.write(first)?;
+            made.write([first, &Batch::new(first.next_seq())])?;
         }
         made.file.sync()?;
         Ok(made)
@@ -119,14 +119,15 @@ impl LogFile {
         self.at
     }
 
-    /// Writes `batch` as one frame and syncs it.
-    pub(super) fn append(&mut self, batch: &Batch) -> Result<()> {
-        debug_assert!(!self.spoilt && batch.first_seq == self.next_seq && batch.operations > 0);
-        self.extend(needed(batch, self.at))?;
-        let written = self.write(batch);
-        self.done(written, "write the journal", batch.payload.len() as u64)?;
+    /// Writes two batches, of which the second follows the first, as one frame and syncs it. One of them may be empty.
+    pub(super) fn append(&mut self, batches: [&Batch; 2]) -> Result<()> {
+        debug_assert!(!self.spoilt && batches[0].first_seq == self.next_seq);
+        let payload_bytes = payload_bytes(batches);
+        self.extend(needed(payload_bytes, self.at))?;
+        let written = self.write(batches);
+        self.done(written, "write the journal", payload_bytes)?;
         let synced = self.file.sync();
-        self.done(synced, "sync the journal", batch.payload.len() as u64)?;
+        self.done(synced, "sync the journal", payload_bytes)?;
         // Durable already: the mark is for telling damage from a torn tail, should this be the last frame.
         self.spoilt = self.mark(false).is_err();
         Ok(())
@@ -137,26 +138,28 @@ impl LogFile {
         done.map_err(|error| refused(&self.path, doing, needed_bytes, error))
     }
 
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
-        let payload_bytes = batch.payload.len() as u64;
-        let tail = Tail::new(batch.payload.len());
+    fn write(&mut self, batches: [&Batch; 2]) -> io::Result<()> {
+        let [first, second] = batches;
+        debug_assert_eq!(first.next_seq(), second.first_seq);
+        let payload_bytes = payload_bytes(batches);
+        let tail = Tail::new(payload_bytes as usize);
         let mut header = FrameHeader {
             store_id: self.store_id,
-            first_seq: batch.first_seq,
-            operations: batch.operations,
-            entries: batch.entries,
+            first_seq: first.first_seq,
+            operations: first.operations + second.operations,
+            entries: first.entries + second.entries,
             file_bytes: self.file_bytes,
             payload_bytes,
             chain: self.chain,
-            payload_crc: crc32c::crc32c(&batch.payload),
+            payload_crc: crc32c::crc32c_append(crc32c::crc32c(&first.payload), &second.payload),
             crc: 0,
         };
         let bytes = header.encode(self.at);
-        let mut parts = [IoSlice::new(&bytes), IoSlice::new(&batch.payload), IoSlice::new(tail.bytes())];
-        self.file.write_at(&mut parts, self.at)?;
+        let parts: [&[u8]; 4] = [&bytes, &first.payload, &second.payload, tail.bytes()];
+        self.file.write_at(&mut parts.map(IoSlice::new), self.at)?;
         self.at += frame_bytes(payload_bytes).expect("it is in memory");
-        self.next_seq = batch.next_seq();
-        self.entries += u64::from(batch.entries);
+        self.next_seq = second.next_seq();
+        self.entries += u64::from(header.entries);
         self.chain = header.crc;
         Ok(())
     }
@@ -206,7 +209,11 @@ impl LogFile {
     }
 }
 
-/// Where the file must reach so that `batch` can be written at `at`, and a header after it.
-fn needed(batch: &Batch, at: u64) -> u64 {
-    at + frame_bytes(batch.payload.len() as u64).expect("it is in memory") + SECTOR as u64
+fn payload_bytes(batches: [&Batch; 2]) -> u64 {
+    batches.iter().map(|batch| batch.payload.len() as u64).sum()
+}
+
+/// Where the file must reach so that so many bytes of entries can be written at `at`, and a header after them.
+fn needed(payload_bytes: u64, at: u64) -> u64 {
+    at + frame_bytes(payload_bytes).expect("it is in memory") + SECTOR as u64
 }

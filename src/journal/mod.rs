@@ -1,6 +1,6 @@
 //! History on disk: what happened to names and contents, so that it can be told again after a crash.
 //!
-//! Owns the files `journal-<number>` and `checkpoint-<number>` of a storage directory. It is handed batches of operations, in
+//! Owns the files `journal-<number>`, `front-<number>` and `checkpoint-<number>` of a storage directory. It is handed batches of operations, in
 //! order, and hands back, when a store is opened, the nodes that they led to. It must never know the index, a block, a
 //! thread, or what an extent is. The format is in docs/format.md, the reasons in docs/design/journal.md.
 //!
@@ -12,6 +12,7 @@
 //! 4. `checkpoint-S` is the state before operation S. It counts only with `journal-S`, which is made first; no file is removed
 //!    before what makes it needless is durable.
 //! 5. Making a checkpoint takes memory by the journal's length, never by the store's.
+//! 6. What is in a front and counts follows what is in the journal; it is in the next frame of that.
 
 mod batch;
 mod checkpoint;
@@ -19,6 +20,8 @@ mod delta;
 mod entry;
 mod files;
 mod frame;
+mod front;
+mod front_reader;
 mod fsck;
 #[expect(clippy::module_inception, reason = "the file is named after the thing")]
 mod journal;
@@ -36,6 +39,8 @@ mod wire;
 pub(crate) use batch::Batch;
 pub(crate) use checkpoint::StoreParams;
 pub(crate) use entry::{Entry, Kind};
+pub(crate) use front::Redo;
+pub(crate) use front_reader::Contents;
 pub(crate) use fsck::{Harm, fsck};
 #[cfg(test)]
 pub(crate) use journal::Opened;

@@ -141,6 +141,22 @@ impl Durable {
         let _ = self.safe.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance);
     }
 
+    /// A record is put back from `unit` on, of space that was found: it waits for the next sync, and what is behind it as well.
+    pub(super) fn put_back(&self, unit: u32) {
+        // AcqRel: as in `finish`.
+        let lower = |safe: u64| (unit < safe as u32).then_some(safe >> 32 << 32 | u64::from(unit));
+        let _ = self.safe.fetch_update(Ordering::AcqRel, Ordering::Acquire, lower);
+        // Release: as in `Flight::written`.
+        self.written.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the file was synced in this process, and its name: a crash leaves the file as long as it is, and its header.
+    pub(super) fn is_founded(&self) -> bool {
+        // Acquire: pairs with the Release in `name`. Relaxed: set by a sync that was good, before the name; a late look errs
+        // on the side of "no".
+        self.is_named.load(Ordering::Acquire) && self.synced.load(Ordering::Relaxed) > 0 && !self.is_failed()
+    }
+
     /// A sync failed: from now on nothing is added.
     pub(super) fn fail(&self) {
         // Release: pairs with the Acquire in `is_failed`.
@@ -186,8 +202,9 @@ impl Durable {
 
     /// Records from `unit` on are new: the found segment is filled from there. Before anybody appends.
     pub(super) fn resume(&self, unit: u32) {
-        // Release: as in `restart`.
-        self.safe.store(u64::from(unit), Ordering::Release);
+        // Relaxed: before anybody appends. Release: as in `restart`.
+        let unit = u64::from(unit).min(self.safe.load(Ordering::Relaxed));
+        self.safe.store(unit, Ordering::Release);
     }
 }
 

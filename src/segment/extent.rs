@@ -33,7 +33,7 @@ const MAX_SEGMENTS: u64 = 1_000_000;
 const SEGMENTS_PER_LIMIT: u64 = 8;
 
 /// Place and length of bytes on disk, packed in 56 bits; never zero. What the bits say depends on the store's layout.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ExtentRef(u64);
 
 impl ExtentRef {

@@ -1,6 +1,7 @@
 //! Making segments last: [`Segments::sync`], and which extents can be trusted after one failed.
 
 use super::{
+    durable::Durable,
     extent::ExtentRef,
     header::NoSegment,
     ledger::Stream,
@@ -96,6 +97,13 @@ impl Segments {
         let table = shared.table.load();
         let durable = find(&table, place.segment).and_then(|segment| segment.durable.as_ref());
         durable.is_some_and(|durable| !durable.is_failed() || durable.is_safe(end))
+    }
+
+    /// Whether a crash leaves the file of the extent's segment, though perhaps not the extent's bytes: those can be put back.
+    pub(crate) fn is_founded(&self, extent: ExtentRef) -> bool {
+        let table = self.shared.table.load();
+        let segment = find(&table, self.shared.layout.unpack(extent).segment);
+        segment.and_then(|segment| segment.durable.as_ref()).is_some_and(Durable::is_founded)
     }
 
     /// Counts bytes on disk that are not in segments (journal, checkpoint) against the storage limit, before they are there.

@@ -5,7 +5,8 @@
 //! ([`Segments::recovered`]): what nothing is live in becomes a spare, or is given back.
 //!
 //! # Invariants
-//! 1. Before `recovered` no byte of a segment that was found is written, and no file removed.
+//! 1. Before `recovered` no byte of a segment that was found is written, but for extents that are put back, and no file
+//!    removed.
 //! 2. A file that is no segment of this store is never written or removed, but for one of zeros only (a segment that was
 //!    being made when the process ended), if no extent was looked for in it.
 
@@ -17,7 +18,7 @@ use super::{
     lasting::{Lasting, Stranger},
     ledger::{Charge, Ledger, Stream},
     params::{PARAMS_BYTES, Params},
-    record::{HEADER_BYTES, Mismatch},
+    record::{self, HEADER_BYTES, Mismatch},
     segment::Segment,
     segments::{SegmentConfig, Segments, Shared, Table, find},
     state::State,
@@ -185,6 +186,41 @@ impl Segments {
         }
         // Relaxed: read by `recovered`, after its caller has joined who adopts.
         durable.adopted_end.fetch_max(place.unit + units, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes the bytes of an extent that was adopted to its place, where a crash may have lost them. They last after the next
+    /// sync. Between `adopt` and [`recovered`](Self::recovered).
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` if the extent has another length.
+    pub(crate) fn put_back(&self, extent: ExtentRef, owner: u64, bytes: &[u8]) -> Result<()> {
+        let shared = &self.shared;
+        let place = shared.layout.unpack(extent);
+        let offset = shared.layout.offset(place.unit);
+        let table = shared.table.load();
+        let found = find(&table, place.segment).filter(|_| place.len_bytes == bytes.len());
+        let Some((segment, durable)) = found.and_then(|segment| Some((segment, segment.durable.as_ref()?)))
+        else {
+            return Err(Error::Corrupt {
+                path: shared.path(place.segment).display().to_string(),
+                segment: place.segment.into(),
+                offset,
+                expected: format!("{} bytes at this offset", place.len_bytes),
+                found: format!("{} bytes to be put there", bytes.len()),
+            });
+        };
+        // Relaxed: only distinct numbers are wanted.
+        let sequence = shared.sequence.fetch_add(1, Ordering::Relaxed);
+        let written = segment.write(offset, &record::header(owner, sequence, bytes), bytes);
+        written.map_err(|source| {
+            Error::io(shared.path(place.segment).display().to_string(), "write a segment", source)
+        })?;
+        durable.put_back(place.unit);
+        if let Some(lasting) = &shared.lasting {
+            // AcqRel: Release pairs with the Acquire in `sync`; after the segment's own count.
+            lasting.written.fetch_add(1, Ordering::AcqRel);
+        }
         Ok(())
     }
 

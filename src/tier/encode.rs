@@ -3,8 +3,8 @@
 //! # Invariants
 //! 1. A batch is applied whole or not at all. So of several contents of a file in one batch only the last is written, and
 //!    what others replace has no entry: its bytes may be gone.
-//! 2. The bytes that are written are those of blocks in their content word, or in limbo until the batch is written: a flush
-//!    has begun, and had taken the records since (`limbo`, invariant 2).
+//! 2. The bytes that are written are those of blocks that were held when they were in their content word, or in limbo: a flush
+//!    had begun, and had taken the records since (`limbo`, invariant 2).
 
 use super::{
     core::Core,
@@ -19,7 +19,7 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::{Kind, NameChange, NodeId},
-    journal::{self, Batch, Entry},
+    journal::{self, Batch, Entry, Redo},
     order::{Record, Taken},
     segment::ExtentRef,
     sync::Ordering::*,
@@ -29,6 +29,21 @@ use std::collections::{HashMap, HashSet};
 /// Where an attempt at a batch has put the bytes: of each record, by its place, and each of its chunks. For the next attempt,
 /// if this one fails: with a copy on disk a block is free to leave RAM.
 pub(super) type Placed = HashMap<(u64, u64), ExtentRef, ahash::RandomState>;
+
+/// What a batch comes to.
+pub(super) struct Encoded {
+    pub(super) batch: Batch,
+    /// Those that the entries name.
+    pub(super) extents: Vec<ExtentRef>,
+    /// Their bytes, if they are few.
+    pub(super) redo: Redo,
+}
+
+impl Encoded {
+    pub(super) fn new(first_seq: u64, most_redo_bytes: usize) -> Self {
+        Self { batch: Batch::new(first_seq), extents: Vec::new(), redo: Redo::new(most_redo_bytes) }
+    }
+}
 
 /// A record, taken apart.
 enum Said<'r> {
@@ -156,19 +171,49 @@ impl Digest {
 }
 
 impl Core {
-    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there. `extents` are
-    /// those that the entries name.
+    /// Holds the blocks that are to be written, in the order of the chunks that the records name, so that all others need not
+    /// be kept while that is done. None of those that an earlier attempt has placed: they may be gone.
+    pub(super) fn hold_needed(
+        &self,
+        taken: &[Taken],
+        digest: &Digest,
+        placed: &Placed,
+        local: &Local,
+    ) -> Vec<Option<HeldBlock>> {
+        let mut needed = digest.needed.iter();
+        let mut held = Vec::with_capacity(needed.len());
+        for (taken, superseded) in taken.iter().zip(&digest.superseded) {
+            let record = taken.record();
+            let chunks = if *superseded { None } else { Said::by(record).chunks() };
+            for (chunk, word) in chunks.into_iter().flat_map(|(_, chunks)| chunks) {
+                let is_needed = *needed.next().expect("one for each chunk");
+                held.push(match word.content() {
+                    Content::Ram(block) if is_needed && !placed.contains_key(&(record.place(), chunk)) => {
+                        // SAFETY: in its content word, or in limbo while a flush reads (limbo, invariant 2).
+                        Some(unsafe { HeldBlock::share(local, block) })
+                    }
+                    _ => None,
+                });
+            }
+        }
+        held
+    }
+
+    /// Encodes records as the journal's entries; the bytes they need go into segments, unless they are there. `held` are
+    /// the blocks that have them.
     pub(super) fn encode(
         &self,
         taken: &[Taken],
         digest: &Digest,
+        held: Vec<Option<HeldBlock>>,
         placed: &mut Placed,
         local: &Local,
-        batch: &mut Batch,
-        extents: &mut Vec<ExtentRef>,
+        to: &mut Encoded,
     ) -> Result<()> {
-        let mut needed = digest.needed.iter().copied();
+        let Encoded { batch, extents, redo } = to;
+        let mut needed = digest.needed.iter().copied().zip(held);
         let mut on_disk = Vec::new();
+        extents.clear();
         for (taken, superseded) in taken.iter().zip(&digest.superseded) {
             let said = Said::by(taken.record());
             on_disk.clear();
@@ -176,9 +221,16 @@ impl Core {
                 for (chunk, word) in chunks {
                     let key = (taken.record().place(), chunk);
                     let before = placed.get(&key).copied();
-                    if needed.next().expect("one for each chunk")
-                        && let Some(extent) = self.place(id, chunk, word, before, local)?
-                    {
+                    // Let go when its bytes are written.
+                    let (is_needed, _held) = needed.next().expect("one for each chunk");
+                    if is_needed && let Some(extent) = self.place(id, chunk, word, before, local)? {
+                        match word.content() {
+                            // SAFETY: held.
+                            Content::Ram(block) if before.is_none() => unsafe {
+                                self.push_bytes(redo, extent, block);
+                            },
+                            _ => redo.give_up(),
+                        }
                         placed.insert(key, extent);
                         extents.push(extent);
                         on_disk.push((chunk, extent.bits()));
@@ -186,12 +238,30 @@ impl Core {
                 }
             }
             if let Said::Content(ContentChange::Move { to, .. }) = said {
+                redo.give_up();
                 extents.extend(ExtentRef::try_from_bits(to));
             }
             push(batch, said, *superseded, &on_disk);
             batch.end_operation();
         }
         Ok(())
+    }
+
+    /// Notes the bytes that were just written to an extent, or had been before.
+    ///
+    /// # Safety
+    /// The block is alive: as in `place`.
+    unsafe fn push_bytes(&self, redo: &mut Redo, extent: ExtentRef, block: BlockRef) {
+        if !redo.is_whole() {
+            return;
+        }
+        // SAFETY: the caller; bytes below a published length never change.
+        let bytes = unsafe { self.ground.arena.bytes(block) };
+        // There may be more of them since.
+        match bytes.get(..self.ground.segments.len(extent)) {
+            Some(bytes) => redo.push(extent.bits(), bytes),
+            None => redo.give_up(),
+        }
     }
 
     /// The extent that has a chunk's bytes: the one it has, or one that they are written to now. `before` is what an earlier
@@ -221,15 +291,14 @@ impl Core {
             // SAFETY: in its word, looked at under the guard.
             held = Some(unsafe { HeldBlock::share(local, block) });
         }
-        if let Some(extent) = self.copy_on_disk(block) {
+        if let Some(extent) = self.copy_on_disk(block, local) {
             return Ok(Some(extent));
         }
-        // SAFETY: the block is in its content word, or in limbo until the batch is written (invariant 2), or held; bytes below
-        // a published length never change.
+        // SAFETY: the block is held, by the caller or here (invariant 2); bytes below a published length never change.
         let bytes = unsafe { self.ground.arena.bytes(block) };
         let extent = self.append_for_flush(local, bytes)?;
         let guard = local.pin();
-        if !self.lend(block, extent, || self.holds(place, word, &guard)) {
+        if !self.lend(local, block, extent, || self.holds(place, word, &guard)) {
             // What replaced the content has its place in the order already (`holds` has seen to that); when that is durable the
             // extent ends.
             if let Some(limbo) = &self.ground.limbo {
@@ -248,7 +317,7 @@ impl Core {
     }
 
     /// Makes an extent of all its bytes a block's copy on disk, if the block is still the content; else it is the caller's.
-    fn lend(&self, block: BlockRef, extent: ExtentRef, is_current: impl Fn() -> bool) -> bool {
+    fn lend(&self, local: &Local, block: BlockRef, extent: ExtentRef, is_current: impl Fn() -> bool) -> bool {
         let (ground, Some(limbo)) = (&self.ground, &self.ground.limbo) else { return false };
         if !is_current() {
             return false;
@@ -264,7 +333,7 @@ impl Core {
         let lent = is_current() || ground.take_extent(block) != Some(extent);
         if lent && before == 0 {
             // Whoever replaces the block from now on finds it on disk.
-            limbo.note_unflushed(-(ground.arena.capacity(block) as i64));
+            limbo.note_unflushed(local, -(ground.arena.capacity(block) as i64));
         }
         lent
     }
@@ -287,7 +356,7 @@ impl Core {
 
     /// The copy on disk that a block has already, of all its bytes. One that could not be synced is taken from it, and the
     /// bytes are written elsewhere.
-    fn copy_on_disk(&self, block: BlockRef) -> Option<ExtentRef> {
+    fn copy_on_disk(&self, block: BlockRef, local: &Local) -> Option<ExtentRef> {
         let (ground, segments) = (&self.ground, &self.ground.segments);
         let extent = ground.extent_of(block)?;
         if segments.is_trusted(extent) {
@@ -297,7 +366,7 @@ impl Core {
         if header.extent.compare_exchange(extent.bits(), 0, AcqRel, Relaxed).is_ok()
             && let Some(limbo) = &ground.limbo
         {
-            limbo.note_unflushed(ground.arena.capacity(block) as i64);
+            limbo.note_unflushed(local, ground.arena.capacity(block) as i64);
             limbo.push_extent(extent);
         }
         None

@@ -4,16 +4,17 @@
 //! # Invariants
 //! 1. One thread flushes at a time, behind a lock that only those take who wait for the disk anyway.
 //! 2. A frame is written after all bytes that it refers to were synced, and is itself synced before the next is begun, so what
-//!    is on disk is a prefix of the order.
+//!    is on disk is a prefix of the order. A small batch that somebody waits for goes into the journal's front, with those bytes
+//!    beside it; they are synced in their places before the journal takes over what is in the front.
 //! 3. An extent is killed only when the change that freed it is durable: it was put into limbo after that change had its
 //!    place, and limbo is emptied before the batch is cut.
-//! 4. Bytes are read from RAM only while limbo knows that a flush has begun. Whoever has to read them again begins anew, takes
+//! 4. Blocks are held, to be read, only while limbo knows that a flush has begun. Whoever has to read them again begins anew, takes
 //!    what came into the order meanwhile, and does not need what that has replaced.
 //! 5. After a failure everything stays as it was, to be tried again: records, limbo.
 
 use super::{
     core::Core,
-    encode::{Digest, Placed},
+    encode::{Digest, Encoded, Placed},
     limbo::{Freed, Limbo},
     local::Local,
     log::ContentChange,
@@ -24,12 +25,15 @@ use crate::{
     epoch::Guard,
     error::{Error, Result},
     index::NodeId,
-    journal::{Batch, CheckpointJob, Journal},
+    journal::{CheckpointJob, Journal},
     order::{Consumer, Order, Record, Taken},
     segment::ExtentRef,
     sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering::*},
 };
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 /// About what a change takes in RAM while it waits.
 const RECORD_BYTES: u64 = 128;
@@ -39,15 +43,32 @@ const COMPACTIONS: usize = 2;
 const MOST_YIELDS: u64 = 64;
 /// Records that are let go under one guard.
 const LET_GO_AT_ONCE: usize = 256;
-/// Times that bytes are written anew after a segment could not be synced.
-const REWRITES: usize = 3;
+/// Bytes of contents that a batch for the journal's front has at most.
+const MOST_REDO_BYTES: usize = 512 << 10;
+/// What the front takes at most, and as a share of the limit.
+const MOST_FRONT_BYTES: u64 = 4 << 20;
+const FRONT_SHARE: u64 = 16;
+
+/// What a flush is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// Somebody waits: a small batch may go into the journal's front.
+    Soon,
+    /// All goes into the journal.
+    Plain,
+    /// Also what is in the front, if there is nothing new.
+    Settled,
+}
 
 /// What a store that is to survive keeps beside the others' state.
 pub(crate) struct Log {
     pub(crate) order: Arc<Order>,
     durability: Durability,
     /// All changes up to this place are durable.
-    durable: AtomicU64,
+    pub(super) durable: AtomicU64,
+    /// Something that was found is not known to be durable yet, or not in the journal.
+    pub(super) unsettled: AtomicBool,
+    pub(super) most_front_bytes: u64,
     /// Beyond these bytes the flusher is woken, and beyond these operations, a power of two.
     most_unflushed: i64,
     most_waiting: u64,
@@ -58,7 +79,7 @@ pub(crate) struct Log {
     leading: Mutex<bool>,
     led: Condvar,
     /// Changes in the last batch.
-    group: AtomicU64,
+    pub(super) group: AtomicU64,
     /// Whether the flusher's thread has something to do before its time.
     nudged: AtomicBool,
     sleeping: Mutex<()>,
@@ -92,18 +113,20 @@ impl Drop for Lead<'_> {
 }
 
 /// Who writes.
-struct Flusher {
+pub(super) struct Flusher {
     consumer: Option<Consumer>,
-    journal: Option<Journal>,
+    pub(super) journal: Option<Journal>,
     /// Taken from the order and not durable yet.
-    taken: Vec<Taken>,
+    pub(super) taken: Vec<Taken>,
     /// Where their bytes are.
-    placed: Placed,
+    pub(super) placed: Placed,
     /// Freed by changes that are in the order.
-    dead: Vec<Freed>,
-    batch: Batch,
+    pub(super) dead: Vec<Freed>,
+    pub(super) encoded: Encoded,
+    /// Extents that what is in the journal's front has named and not freed: not known to be synced.
+    pub(super) ahead: HashSet<ExtentRef, ahash::RandomState>,
     /// Bytes of journal and checkpoint that are charged to the storage limit.
-    charged: u64,
+    pub(super) charged: u64,
 }
 
 impl Log {
@@ -113,20 +136,24 @@ impl Log {
         durability: Durability,
         limit_bytes: u64,
     ) -> Self {
-        let batch = Batch::new(journal.next_seq());
+        let encoded = Encoded::new(journal.next_seq(), MOST_REDO_BYTES);
+        let unsettled = AtomicBool::new(journal.is_unsettled());
         let flusher = Flusher {
             consumer: Some(consumer),
             journal: Some(journal),
             taken: Vec::new(),
             placed: Placed::default(),
             dead: Vec::new(),
-            batch,
+            encoded,
+            ahead: HashSet::default(),
             charged: 0,
         };
         Self {
             order: Arc::new(order),
             durability,
             durable: AtomicU64::new(0),
+            unsettled,
+            most_front_bytes: MOST_FRONT_BYTES.min(limit_bytes / FRONT_SHARE),
             most_unflushed: (limit_bytes / 8) as i64,
             most_waiting: (limit_bytes / 16 / RECORD_BYTES).next_power_of_two().clamp(1 << 10, 1 << 20),
             flusher: Mutex::new(flusher),
@@ -242,13 +269,27 @@ impl Core {
             drop(leading);
             let lead = Lead(log);
             log.gather(local);
-            let flushed = self.flush(local);
+            let flushed = self.flush_for(local, Aim::Soon);
             drop(lead);
             flushed?;
             leading = log.lead();
         }
         drop(leading);
-        if log.durability == Durability::Sync { Ok(()) } else { log.lock().settle() }
+        self.settle(local)
+    }
+
+    /// Makes durable what was found when the store was opened, if it may not be.
+    pub(super) fn settle(&self, local: &Local) -> Result<()> {
+        // Relaxed: set before the store is anybody's, and cleared when what was found is durable.
+        let is_unsettled = self.log.as_ref().is_some_and(|log| log.unsettled.load(Relaxed));
+        if is_unsettled { self.flush_for(local, Aim::Settled) } else { Ok(()) }
+    }
+
+    /// What the journal's front had when the store was opened names this extent, whose bytes were put back.
+    pub(super) fn note_put_back(&self, extent: ExtentRef) {
+        if let Some(log) = &self.log {
+            log.lock().ahead.insert(extent);
+        }
     }
 
     /// What an operation does before it is acknowledged. Waits for the disk under `Durability::Sync`; without a flusher's thread
@@ -282,9 +323,13 @@ impl Core {
 
     /// Writes and syncs all that is in the order now.
     pub(crate) fn flush(&self, local: &Local) -> Result<()> {
+        self.flush_for(local, Aim::Plain)
+    }
+
+    fn flush_for(&self, local: &Local, aim: Aim) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let mut turn = log.lock_to_flush(local);
-        let flushed = self.flush_all(log, &mut turn.flusher, local);
+        let flushed = self.flush_all(log, &mut turn.flusher, aim, local);
         if flushed.is_ok() {
             self.keep_proportion(log, &mut turn.flusher, local);
         }
@@ -296,16 +341,19 @@ impl Core {
         flushed
     }
 
-    fn flush_all(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
+    fn flush_all(&self, log: &Log, flusher: &mut Flusher, aim: Aim, local: &Local) -> Result<()> {
         let Some(limbo) = &self.ground.limbo else { return Ok(()) };
         // Limbo first: what is in it was freed by changes that are in the order now (invariant 3).
         limbo.take_dead(&mut flusher.dead);
         // Once closed nothing is written any more: who waits for what the last flush could not write is told so.
-        self.write_batch(log, flusher, local)?;
+        self.write_batch(log, flusher, aim, local)?;
         let guard = local.pin();
         for freed in flusher.dead.drain(..) {
+            if let Freed::Extent(extent) = freed {
+                flusher.ahead.remove(&extent);
+            }
             // SAFETY: unlinked, put into limbo once, and what freed it is durable.
-            unsafe { self.give_up_freed(freed, &guard) };
+            unsafe { self.give_up_freed(local, freed, &guard) };
         }
         // This thread may not come by again.
         guard.flush();
@@ -332,17 +380,17 @@ impl Core {
     /// A failure is met again by the next flush.
     fn tidy(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> bool {
         let Some(sparse) = self.ground.segments.sparse() else { return false };
-        self.compact(local, &sparse).is_ok() && self.flush_all(log, flusher, local).is_ok()
+        self.compact(local, &sparse).is_ok() && self.flush_all(log, flusher, Aim::Plain, local).is_ok()
     }
 
     /// # Safety
     /// Unlinked, taken out of limbo, and what freed it is durable or never will be.
-    unsafe fn give_up_freed(&self, freed: Freed, guard: &Guard) {
+    unsafe fn give_up_freed(&self, local: &Local, freed: Freed, guard: &Guard) {
         match freed {
             // SAFETY: the caller.
             Freed::Extent(extent) => unsafe { self.ground.kill_after_grace(guard, extent) },
             // SAFETY: the caller.
-            Freed::Block(block) => unsafe { self.ground.release_after_grace(guard, block) },
+            Freed::Block(block) => unsafe { self.ground.release_after_grace(local, guard, block) },
         }
     }
 
@@ -353,41 +401,20 @@ impl Core {
     }
 
     /// Takes note of blocks that were published and are not on disk.
-    pub(crate) fn note_unflushed(&self, bytes: i64) {
+    pub(crate) fn note_unflushed(&self, local: &Local, bytes: i64) {
         let (Some(log), Some(limbo)) = (&self.log, &self.ground.limbo) else { return };
-        let before = limbo.note_unflushed(bytes);
-        if before <= log.most_unflushed && before + bytes > log.most_unflushed {
+        let before = limbo.note_unflushed(local, bytes);
+        let share = Limbo::share(log.most_unflushed);
+        let passes = before.div_euclid(share) < (before + bytes).div_euclid(share);
+        if passes && limbo.unflushed() > log.most_unflushed {
             log.nudge();
         }
     }
 
-    /// Writes what is in the order as one frame, and lets the records go.
-    fn write_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<()> {
-        let mut extents = Vec::new();
-        for _ in 0..REWRITES {
-            let digest = self.encode_batch(log, flusher, &mut extents, local)?;
-            if flusher.taken.is_empty() {
-                return Ok(());
-            }
-            // What could not be synced is not trusted, and written elsewhere the next time round.
-            let _ = self.ground.segments.sync();
-            if extents.iter().all(|extent| self.ground.segments.is_trusted(*extent)) {
-                return self.commit(log, flusher, &digest, local);
-            }
-        }
-        Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()))
-    }
-
     /// Takes what is in the order, and encodes all that is taken; the bytes go into segments (invariant 4).
-    fn encode_batch(
-        &self,
-        log: &Log,
-        flusher: &mut Flusher,
-        extents: &mut Vec<ExtentRef>,
-        local: &Local,
-    ) -> Result<Digest> {
+    pub(super) fn encode_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<Digest> {
         let (
-            Flusher { consumer: Some(consumer), journal: Some(journal), taken, placed, batch, .. },
+            Flusher { consumer: Some(consumer), journal: Some(journal), taken, placed, encoded, .. },
             Some(limbo),
         ) = (flusher, &self.ground.limbo)
         else {
@@ -396,51 +423,30 @@ impl Core {
         let reading = limbo.begin();
         log.order.take(consumer, taken, || local.pin());
         let digest = Digest::of(taken, self.config.chunk_bytes as u64);
-        batch.restart(journal.next_seq());
-        extents.clear();
-        let encoded = self.encode(taken, &digest, placed, local, batch, extents);
+        let held = self.hold_needed(taken, &digest, placed, local);
+        // What is replaced from now on is not kept, and comes back while it is still in the caches of who writes.
         drop(reading);
         self.free_replaced(limbo, local);
-        encoded.map(|()| digest)
+        encoded.batch.restart(journal.next_seq());
+        encoded.redo.restart();
+        self.encode(taken, &digest, held, placed, local, encoded).map(|()| digest)
     }
 
     /// Frees blocks that a flush might have wanted to read; it has.
     fn free_replaced(&self, limbo: &Limbo, local: &Local) {
         let guard = local.pin();
         // SAFETY: unlinked, put into limbo once; no flush needs what was replaced before it begins (`limbo`, invariant 2).
-        limbo.take_replaced(|block| unsafe { self.ground.release_after_grace(&guard, block) });
-    }
-
-    /// Makes the batch durable, whose bytes are.
-    fn commit(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) -> Result<()> {
-        let Flusher { journal: Some(journal), taken, placed, batch, charged, .. } = flusher else {
-            return Err(Error::Closed);
-        };
-        self.charge_journal(journal.bytes() + batch.len_bytes() as u64, charged)?;
-        journal.append(batch)?;
-        self.charge_journal(journal.bytes(), charged)?;
-        let last = taken.last().map_or(0, |taken| taken.record().place());
-        log.group.store(taken.len() as u64, Relaxed);
-        placed.clear();
-        // Release: pairs with the Acquire of who waits for a place.
-        log.durable.store(last, Release);
-        self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);
-        Ok(())
-    }
-
-    /// Charges what journal and checkpoint take to the storage limit.
-    fn charge_journal(&self, bytes: u64, charged: &mut u64) -> Result<()> {
-        if bytes > *charged {
-            self.ground.segments.charge_other(bytes - *charged)?;
-        } else {
-            self.ground.segments.refund_other(*charged - bytes);
-        }
-        *charged = bytes;
-        Ok(())
+        limbo.take_replaced(|block| unsafe { self.ground.release_after_grace(local, &guard, block) });
     }
 
     /// Records are durable, or never will be: each is taken out of its content word, unless it is known to have left it.
-    fn let_go(&self, log: &Log, taken: Vec<Taken>, has_left: impl Fn(usize) -> bool, local: &Local) {
+    pub(super) fn let_go(
+        &self,
+        log: &Log,
+        taken: Vec<Taken>,
+        has_left: impl Fn(usize) -> bool,
+        local: &Local,
+    ) {
         let mut taken = taken.into_iter().enumerate();
         while taken.len() > 0 {
             let guard = local.pin();
@@ -525,7 +531,7 @@ impl Core {
         let Some(log) = &self.log else { return Ok(()) };
         let mut turn = log.lock_to_flush(local);
         let flusher = &mut *turn.flusher;
-        let flushed = self.flush_all(log, flusher, local);
+        let flushed = self.flush_all(log, flusher, Aim::Settled, local);
         let closed = match (flushed, flusher.journal.take()) {
             (Ok(()), Some(journal)) => journal.close(),
             (flushed, _) => flushed,
@@ -539,14 +545,15 @@ impl Core {
         let guard = local.pin();
         for freed in flusher.dead.drain(..).filter(|freed| matches!(freed, Freed::Block(_))) {
             // SAFETY: unlinked; nothing will be flushed any more.
-            unsafe { self.give_up_freed(freed, &guard) };
+            unsafe { self.give_up_freed(local, freed, &guard) };
         }
         closed
     }
 }
 
 impl Flusher {
-    fn settle(&mut self) -> Result<()> {
-        self.journal.as_mut().map_or(Ok(()), Journal::settle)
+    /// Whether something of before is not in the journal, or not known to be durable.
+    pub(super) fn has_to_settle(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_unsettled)
     }
 }

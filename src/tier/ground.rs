@@ -102,14 +102,18 @@ impl Ground {
                 let extent = self.take_extent(block);
                 if let Some(limbo) = &self.limbo {
                     let bytes = self.arena.capacity(block) as i64;
-                    // In limbo it counts as not on disk, whether it was or not: that is what waits for the flusher.
-                    limbo.note_unflushed(if extent.is_some() { bytes } else { 0 });
                     if limbo.keeps(block, goes) {
                         local.counters.resident.add(-1);
-                        extent.inspect(|extent| limbo.push_extent(*extent));
+                        if let Some(extent) = extent {
+                            // Here it counts as not on disk, whether it was or not: that is what waits for the flusher.
+                            limbo.note_unflushed(local, bytes);
+                            limbo.push_extent(extent);
+                        }
                         return;
                     }
-                    limbo.note_unflushed(-bytes);
+                    if extent.is_none() {
+                        limbo.note_unflushed(local, -bytes);
+                    }
                 }
                 // SAFETY: the caller unlinked the word; the extent was just taken.
                 unsafe { self.retire_block(local, guard, block, extent) };
@@ -193,9 +197,9 @@ impl Ground {
     ///
     /// # Safety
     /// It is unlinked, and released once.
-    pub(crate) unsafe fn release_after_grace(&self, guard: &Guard, block: BlockRef) {
+    pub(crate) unsafe fn release_after_grace(&self, local: &Local, guard: &Guard, block: BlockRef) {
         if let Some(limbo) = &self.limbo {
-            limbo.note_unflushed(-(self.arena.capacity(block) as i64));
+            limbo.note_unflushed(local, -(self.arena.capacity(block) as i64));
         }
         let this: *const Ground = self;
         // SAFETY: as in `retire_block`.

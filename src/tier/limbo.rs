@@ -3,17 +3,19 @@
 //! # Invariants
 //! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes the dead and then a batch from
 //!    the order therefore has, or had before, every change that freed them.
-//! 2. A block is kept here while a flush may want to read it, even if it is on disk: that may be the start of it only, or have
+//! 2. A block is kept here while a flush may want to hold it, to read it then, even if it is on disk: that may be the start of it only, or have
 //!    to be written again. One that was replaced: until the flush that had begun by then has read; a later one sees the
 //!    replacement. One that goes with its file: until the next flush is over, for nothing replaces it, and a change may have
 //!    its place after the removal.
 
+use super::local::Local;
 use crate::{
     arena::BlockRef,
     failpoint::pass,
     segment::ExtentRef,
     sync::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering::*, fence},
 };
+use crossbeam_utils::CachePadded;
 use std::ptr;
 
 /// What was freed by changes that may not be durable yet.
@@ -26,10 +28,13 @@ pub(crate) struct Limbo {
     reading: AtomicU32,
     /// What is given up from now on only leaves RAM: the store is being closed.
     closed: AtomicBool,
-    /// Bytes of blocks, in content words or here, that are not on disk yet. A block whose extent is in somebody's hands while
-    /// it is replaced is counted off twice; so the figure may be a little low, even below zero.
-    unflushed: AtomicI64,
+    /// Bytes of blocks, in content words or here, that are not on disk yet; the sum counts. A block whose extent is in
+    /// somebody's hands while it is replaced is counted off twice; so the figure may be a little low, even below zero.
+    unflushed: [CachePadded<AtomicI64>; STRIPES],
 }
+
+/// Threads that count without meeting each other.
+const STRIPES: usize = 16;
 
 #[derive(Clone, Copy)]
 pub(super) enum Freed {
@@ -54,7 +59,7 @@ impl Limbo {
             replaced: Stack::new(),
             reading: AtomicU32::new(0),
             closed: AtomicBool::new(false),
-            unflushed: AtomicI64::new(0),
+            unflushed: std::array::from_fn(|_| CachePadded::new(AtomicI64::new(0))),
         }
     }
 
@@ -107,14 +112,20 @@ impl Limbo {
         self.replaced.take(each);
     }
 
-    /// Counts bytes in content words that are not on disk yet, or no more; what it was before.
-    pub(super) fn note_unflushed(&self, bytes: i64) -> i64 {
+    /// Counts bytes in content words that are not on disk yet, or no more; what the caller's part of the sum was before.
+    pub(super) fn note_unflushed(&self, local: &Local, bytes: i64) -> i64 {
+        let at = std::ptr::from_ref(local).addr();
         // Relaxed: a figure.
-        self.unflushed.fetch_add(bytes, Relaxed)
+        self.unflushed[(at >> 7 ^ at >> 12) % STRIPES].fetch_add(bytes, Relaxed)
     }
 
     pub(super) fn unflushed(&self) -> i64 {
-        self.unflushed.load(Relaxed)
+        self.unflushed.iter().map(|part| part.load(Relaxed)).sum()
+    }
+
+    /// How much the sum grows at least, past a bound, before some part of it passes a multiple of this.
+    pub(super) fn share(bound: i64) -> i64 {
+        (bound / STRIPES as i64).max(1)
     }
 }
 

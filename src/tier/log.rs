@@ -232,7 +232,7 @@ impl Core {
                 let pending = Word::pending(prepared.record);
                 let done = exchange(&spot.node.content, from, pending.in_place_of(from));
                 if done {
-                    self.note_unflushed(prepared.bytes);
+                    self.note_unflushed(prepared.local, prepared.bytes);
                     pass("change: has the word, no place yet");
                     self.complete(spot.node, prepared.record, guard);
                 } else {

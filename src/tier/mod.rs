@@ -4,6 +4,7 @@
 //!
 //! The states of the content word and who may exchange what for what: docs/design/content.md.
 
+mod commit;
 mod core;
 mod edit;
 mod encode;

@@ -2,6 +2,7 @@
 
 use super::{
     core::Core,
+    ground::OWNER,
     heat,
     local::Local,
     tree::{MAX_LEN, NoMemory, TreeMemory, rebuild},
@@ -11,7 +12,7 @@ use crate::{
     config::{Config, Priority},
     error::{Error, Result},
     index::{IndexError, Loading, NodeId, NodeInit},
-    journal::{Journal, NodeView, Recovery, StoreParams},
+    journal::{Contents, Journal, NodeView, Recovery, StoreParams},
     segment::{Disk, ExtentRef, StorageKind},
 };
 use std::{path::Path, sync::Arc};
@@ -38,7 +39,7 @@ impl Core {
         let kind = StorageKind::Persist { params: Some(opened.params.opaque) };
         let segments = Self::open_segments(&config, kind, disk)?;
         let core = Self::assemble(config, segments, Some(opened.journal))?;
-        let loaded = core.load_store(&core.local(), &dir, opened.recovery);
+        let loaded = core.load_store(&core.local(), &dir, opened.recovery, &opened.contents);
         if let Err(error) = loaded {
             // What was loaded is given up; on disk everything stays as it was.
             core.shut();
@@ -46,10 +47,19 @@ impl Core {
             return Err(error);
         }
         core.ground.segments.recovered();
+        // A failure is met again by the first change, or `sync`; what was found can be read meanwhile.
+        let _ = core.settle(&core.local());
         Ok(core)
     }
 
-    fn load_store(&self, local: &Local, dir: &Path, mut recovery: Recovery) -> Result<()> {
+    /// `contents` are bytes that may not be in their places.
+    fn load_store(
+        &self,
+        local: &Local,
+        dir: &Path,
+        mut recovery: Recovery,
+        contents: &Contents,
+    ) -> Result<()> {
         // Charged if it can be: a store that is too large for its limit is told so by what is to stay.
         let memory_bytes = recovery.memory_bytes() as u64;
         let charged = self.budget().try_charge(memory_bytes);
@@ -70,7 +80,7 @@ impl Core {
                 .name_directory(NodeId::new(id), NodeId::new(parent), &name, &self.cx(local, &guard))
                 .map_err(|error| self.loading_error(dir, error))?;
         }
-        let visited = recovery.visit_files(|node| self.load_file(local, dir, &loading, node));
+        let visited = recovery.visit_files(|node| self.load_file(local, dir, &loading, (node, contents)));
         drop(recovery);
         if charged {
             self.budget().refund(memory_bytes);
@@ -79,8 +89,14 @@ impl Core {
         loading.finish(&self.cx(local, &local.pin())).map_err(|error| self.loading_error(dir, error))
     }
 
-    fn load_file(&self, local: &Local, dir: &Path, loading: &Loading<'_>, node: &NodeView<'_>) -> Result<()> {
-        let word = self.load_content(local, dir, node)?;
+    fn load_file(
+        &self,
+        local: &Local,
+        dir: &Path,
+        loading: &Loading<'_>,
+        (node, contents): (&NodeView<'_>, &Contents),
+    ) -> Result<()> {
+        let word = self.load_content(local, dir, node, contents)?;
         let guard = local.pin();
         let (id, parent) = (NodeId::new(node.id), NodeId::new(node.parent));
         let init = self.loaded(node, word);
@@ -89,7 +105,13 @@ impl Core {
             .map_err(|error| self.loading_error(dir, error))
     }
 
-    fn load_content(&self, local: &Local, dir: &Path, node: &NodeView<'_>) -> Result<Word> {
+    fn load_content(
+        &self,
+        local: &Local,
+        dir: &Path,
+        node: &NodeView<'_>,
+        contents: &Contents,
+    ) -> Result<Word> {
         let corrupt = |found: String| Error::Corrupt {
             path: node.name.to_owned(),
             segment: 0,
@@ -106,6 +128,13 @@ impl Core {
             let extent = ExtentRef::try_from_bits(*bits).filter(|_| *chunk < node.len.div_ceil(chunk_bytes));
             let extent = extent.ok_or_else(|| corrupt(format!("chunk {chunk} at {bits:#x}")))?;
             self.ground.segments.adopt(extent).map_err(|error| error.about(node.name))?;
+            if let Some(bytes) = contents.get(bits) {
+                self.ground
+                    .segments
+                    .put_back(extent, OWNER, bytes)
+                    .map_err(|error| error.about(node.name))?;
+                self.note_put_back(extent);
+            }
             changes.push((*chunk, Word::disk(extent)));
         }
         match (node.len, &changes[..]) {

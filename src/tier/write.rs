@@ -223,7 +223,7 @@ impl Core {
             let init = NodeInit { note: &note, ..self.init(word, priority) };
             match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
                 Ok(Created::New(bound)) => {
-                    self.note_unflushed(self.block_bytes(chunks));
+                    self.note_unflushed(local, self.block_bytes(chunks));
                     // A file that is removed again before it is held is as if it had come and gone before.
                     if hold && !self.index.acquire(&bound) {
                         return Ok(Ok(None));

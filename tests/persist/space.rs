@@ -73,11 +73,13 @@ fn settled(figure: impl Fn() -> u64) -> u64 {
 
 #[test]
 fn a_store_takes_twice_what_lives_in_it_and_a_segment() {
-    for (seed, durability) in [(1, Durability::Periodic(Duration::from_millis(5))), (2, Durability::OnClose)]
+    let periodic = Durability::Periodic(Duration::from_millis(5));
+    for (seed, durability, operations) in
+        [(1, periodic, 40_000), (2, Durability::OnClose, 40_000), (3, Durability::Sync, 4_000)]
     {
         let home = tempfile::tempdir().unwrap();
         let fs = builder(home.path(), durability).build().unwrap();
-        churn(&fs, home.path(), seed, 40_000);
+        churn(&fs, home.path(), seed, operations);
         fs.close().unwrap();
     }
 }

@@ -13,12 +13,17 @@ struct Run {
 
 /// Steps `from..to` of a history, a sync now and then; ends early when the store is of no more use.
 fn run(fs: &MemFs, seed: u64, from: u64, to: u64) -> Run {
+    run_as(fs, Durability::OnClose, seed, from, to)
+}
+
+/// The same, where what is acknowledged may be durable.
+fn run_as(fs: &MemFs, durability: Durability, seed: u64, from: u64, to: u64) -> Run {
     let mut dice = Dice::new(seed ^ from);
     let mut run = Run { durable: from, tried: from };
     for number in from..to {
-        let _ = Step::new(seed, number, "").apply(fs);
+        let done = Step::new(seed, number, "").apply(fs);
         run.tried = number + 1;
-        if dice.roll(8) == 0 && fs.sync().is_ok() {
+        if done.is_ok() && durability == Durability::Sync || dice.roll(8) == 0 && fs.sync().is_ok() {
             run.durable = number + 1;
         }
     }
@@ -46,26 +51,51 @@ fn find_prefix(found: &Dump, fs: &MemFs, seed: u64, run: &Run, from: u64, what: 
 #[test]
 fn what_a_crash_leaves_is_a_prefix_of_history() {
     for seed in 0..60 {
-        let mut dice = Dice::new(seed);
-        let mut disk = CrashDisk::new();
-        let fs = reference();
-        let mut at = 0;
-        for round in 0..6 {
-            let store =
-                open(&disk, builder()).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
-            let what = format!("seed {seed}, round {round}");
-            // What was found in the round before is still there.
-            assert!(dump(&store, "") == dump(&fs, ""), "{what}: another state than when it was opened last");
-            let run = run(&store, seed, at, at + 1 + dice.roll(60));
-            disk = if dice.roll(4) == 0 { disk.kill() } else { disk.crash(dice.next()) };
-            std::mem::forget(store);
-            let store = open(&disk, builder()).unwrap_or_else(|error| panic!("{what}: {error}"));
-            at = find_prefix(&dump(&store, ""), &fs, seed, &run, at, &what);
-            // Steps that were lost are not made again: their numbers are not those of others.
-            at = at.max(run.tried);
-            store.close().expect("the disk works");
-        }
+        histories(seed, builder(), Durability::OnClose);
     }
+}
+
+/// Under `Durability::Sync`, where most of it is in the journal's front: with all that was acknowledged.
+#[test]
+fn what_a_crash_leaves_has_all_that_was_acknowledged_as_durable() {
+    for seed in 100..130 {
+        histories(seed, builder().durability(Durability::Sync), Durability::Sync);
+    }
+}
+
+fn histories(seed: u64, builder: Builder, durability: Durability) {
+    let mut dice = Dice::new(seed);
+    let mut disk = CrashDisk::new();
+    let fs = reference();
+    let mut at = 0;
+    for round in 0..6 {
+        let store = open(&disk, builder.clone())
+            .unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
+        let what = format!("seed {seed}, round {round}");
+        // What was found in the round before is still there.
+        assert!(dump(&store, "") == dump(&fs, ""), "{what}: another state than when it was opened last");
+        let run = run_as(&store, durability, seed, at, at + 1 + dice.roll(60));
+        disk = if dice.roll(4) == 0 { disk.kill() } else { disk.crash(dice.next()) };
+        std::mem::forget(store);
+        disk = open_half(disk, &builder, &mut dice);
+        let store = open(&disk, builder.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        at = find_prefix(&dump(&store, ""), &fs, seed, &run, at, &what);
+        // Steps that were lost are not made again: their numbers are not those of others.
+        at = at.max(run.tried);
+        store.close().expect("the disk works");
+    }
+}
+
+/// Now and then the power goes again while the store is opened.
+fn open_half(disk: CrashDisk, builder: &Builder, dice: &mut Dice) -> CrashDisk {
+    if dice.roll(3) > 0 {
+        return disk;
+    }
+    disk.plan(Some(Fault { call: dice.roll(40), errno: libc::EIO, lasting: true }));
+    let opened = open(&disk, builder.clone());
+    let after = disk.crash(dice.next());
+    drop(opened);
+    after
 }
 
 /// Steps of the history in which any call may fail.
@@ -73,29 +103,39 @@ const STEPS: u64 = 150;
 
 #[test]
 fn any_call_may_fail_once_or_for_ever() {
+    any_call_may_fail(builder(), Durability::OnClose, 7);
+}
+
+/// Also the syncs of segments before what is in the journal's front goes into the journal.
+#[test]
+fn any_call_may_fail_under_a_store_whose_changes_are_durable_at_once() {
+    any_call_may_fail(builder().durability(Durability::Sync), Durability::Sync, 17);
+}
+
+fn any_call_may_fail(builder: Builder, durability: Durability, step: usize) {
     let calls = {
         let disk = CrashDisk::new();
-        let store = open(&disk, builder()).expect("a disk that works");
+        let store = open(&disk, builder.clone()).expect("a disk that works");
         run(&store, 7, 0, STEPS);
         store.close().expect("a disk that works");
         disk.calls()
     };
     assert!(calls > 100, "{calls} calls");
     // Every call of the first hundred, then some.
-    for call in (0..100).chain((100..calls).step_by(7)) {
+    for call in (0..100).chain((100..calls).step_by(step)) {
         for lasts in [false, true] {
-            fail_at(call, lasts);
+            fail_at(builder.clone(), durability, call, lasts);
         }
     }
 }
 
-fn fail_at(call: u64, lasts: bool) {
+fn fail_at(builder: Builder, durability: Durability, call: u64, lasts: bool) {
     let what = format!("call {call}, for ever: {lasts}");
     let disk = CrashDisk::new();
     disk.plan(Some(Fault { call, errno: libc::EIO, lasting: lasts }));
-    let run = match open(&disk, builder()) {
+    let run = match open(&disk, builder.clone()) {
         Ok(store) => {
-            let run = run(&store, 7, 0, STEPS);
+            let run = run_as(&store, durability, 7, 0, STEPS);
             // What is in RAM can be read all the same.
             let _ = readable(&store);
             let _ = store.close();
@@ -107,7 +147,7 @@ fn fail_at(call: u64, lasts: bool) {
         }
     };
     let disk = disk.crash(call);
-    let store = open(&disk, builder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let store = open(&disk, builder).unwrap_or_else(|error| panic!("{what}: {error}"));
     find_prefix(&dump(&store, ""), &reference(), 7, &run, 0, &what);
 }
 

@@ -1,8 +1,8 @@
 //! Bytes that are not what was written: told, or harmless, and never more lost in silence than the last operation.
 
 use super::{
-    super::{Batch, Entry, Harm, Journal, Opened, fsck},
-    histories::{dir, params},
+    super::{Batch, Entry, Harm, Journal, Opened, Redo, fsck},
+    histories::{bytes_of, dir, params},
     world::{Rng, State, World, node_of, visited},
 };
 use crate::{
@@ -36,12 +36,44 @@ impl Store {
     }
 
     fn append(&mut self, operations: u64) {
+        let batch = self.batch(operations);
+        self.journal.append(&batch).unwrap();
+    }
+
+    fn batch(&mut self, operations: u64) -> Batch {
         let mut batch = Batch::new(self.journal.next_seq());
         for _ in 0..operations {
             self.world.step(&mut self.rng).push_to(&mut batch);
             self.states.push(self.world.nodes.clone());
         }
-        self.journal.append(&batch).unwrap();
+        batch
+    }
+
+    /// Some operations into the front, with the bytes of an extent, if there is room.
+    fn append_ahead(&mut self, operations: u64) -> bool {
+        let (states, world) = (self.states.len(), self.world.clone());
+        let batch = self.batch(operations);
+        let extent = 1 << 50 | self.journal.next_seq();
+        let mut redo = Redo::new(1 << 20);
+        redo.restart();
+        redo.push(extent, &bytes_of(extent));
+        let done = self.journal.append_ahead(&batch, &redo, 8 << 10);
+        if !done {
+            self.states.truncate(states);
+            self.world = world;
+        }
+        done
+    }
+
+    /// With batches in a front, under which there are older ones.
+    fn with_front(seed: u64) -> Self {
+        let mut store = Self::new(seed);
+        while store.append_ahead(4) {}
+        store.append(3);
+        for operations in [7, 2, 5] {
+            assert!(store.append_ahead(operations));
+        }
+        store
     }
 
     fn last(&self) -> &State {
@@ -84,6 +116,7 @@ fn judge(store: &Store, disk: &CrashDisk, what: &str) -> &'static str {
             let next = opened.journal.next_seq() as usize;
             assert!(next + 1 >= last, "{what}: {} operations are lost in silence", last - next);
             assert!(state == store.states[next], "{what}: another state");
+            assert!(opened.contents.iter().all(|(extent, bytes)| *bytes == bytes_of(*extent)), "{what}");
             true
         }
         Err(Error::Corrupt { path, .. }) => {
@@ -170,6 +203,81 @@ fn a_file_cut_to_any_length_is_whole_or_told() {
             disk.take(&path);
             assert!(open_missing(&disk).is_err(), "{} is gone", path.display());
         }
+    }
+}
+
+fn front_path(disk: &CrashDisk) -> PathBuf {
+    files(disk).into_iter().find(|path| path.to_str().unwrap().contains("front")).expect("a front")
+}
+
+#[test]
+fn a_flipped_byte_in_a_front_is_harmless_or_told() {
+    let store = Store::with_front(10);
+    let disk = store.disk.image();
+    let path = front_path(&disk);
+    let bytes = disk.contents(&path).unwrap();
+    let (mut refused, opened) = (0, open(&disk).unwrap());
+    assert!(opened.0.contents.len() == 3 && opened.1 == *store.last());
+    for at in 0..bytes.len() {
+        for flip in [1 << (at % 8), 0xff] {
+            let mut bad = bytes.clone();
+            bad[at] ^= flip;
+            let disk = disk.image();
+            disk.put(&path, bad);
+            let what = format!("byte {at} by {flip:#x}");
+            let verdict = judge(&store, &disk, &what);
+            assert!(verdict == "refused" || open(&disk).unwrap().1 == *store.last(), "{what}");
+            refused += u64::from(verdict == "refused");
+        }
+    }
+    assert!(refused > 2000, "{refused} seen");
+}
+
+#[test]
+fn a_front_cut_to_any_length_is_told() {
+    let store = Store::with_front(11);
+    let disk = store.disk.image();
+    let path = front_path(&disk);
+    let bytes = disk.contents(&path).unwrap();
+    for len in (0..bytes.len()).step_by(37) {
+        disk.put(&path, bytes[..len].to_vec());
+        assert_eq!(judge(&store, &disk, &format!("cut to {len}")), "refused");
+    }
+}
+
+#[test]
+fn a_torn_frame_of_a_front_is_cut_whatever_was_there_before() {
+    let mut store = Store::with_front(12);
+    let path = front_path(&store.disk);
+    let before = store.disk.contents(&path).unwrap();
+    let next = store.journal.next_seq();
+    assert!(store.append_ahead(6));
+    let after = store.disk.contents(&path).unwrap();
+    let changed: Vec<usize> =
+        (0..after.len() / 512).filter(|at| after[at * 512..][..512] != before[at * 512..][..512]).collect();
+    assert!((2..12).contains(&changed.len()), "{} sectors", changed.len());
+    for subset in 0..(1 << changed.len()) - 1 {
+        let mut bytes = before.clone();
+        let kept = changed.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1);
+        for (_, sector) in kept {
+            bytes[sector * 512..][..512].copy_from_slice(&after[sector * 512..][..512]);
+        }
+        let disk = store.disk.image();
+        disk.put(&path, bytes);
+        let opened = open(&disk).unwrap_or_else(|error| panic!("sectors {subset:#b}: {error}"));
+        assert_eq!(opened.0.journal.next_seq(), next, "sectors {subset:#b}");
+        assert!(opened.1 == store.states[next as usize] && fsck(&disk, dir()).unwrap().unwrap().is_sound());
+    }
+    // A process may be killed within a write.
+    let (from, to) = (changed[0] * 512, (changed[changed.len() - 1] + 1) * 512);
+    for cut in from..to {
+        let disk = store.disk.image();
+        disk.put(&path, [&after[..cut], &before[cut..]].concat());
+        let opened = open(&disk).unwrap_or_else(|error| panic!("up to {cut} of {to}: {error}"));
+        let found = opened.0.journal.next_seq();
+        // Without the end of the last stamp all that counts is there.
+        assert!(found == next || cut + 512 > to, "up to {cut} of {to}");
+        assert!(opened.1 == store.states[found as usize], "up to {cut}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! than was acknowledged.
 
 use super::{
-    super::{Batch, Journal, Opened, StoreParams, fsck},
+    super::{Batch, Contents, Journal, Opened, Redo, StoreParams, fsck},
     world::{CHUNK_BYTES, Rng, State, World, node_of, visited},
 };
 use crate::{
@@ -32,6 +32,8 @@ struct Run {
     acknowledged: u64,
     /// What was not, and has to be given again.
     batch: Batch,
+    /// What is in the front beside operations that are not in the journal.
+    contents: Contents,
     created: bool,
     rng: Rng,
 }
@@ -46,6 +48,7 @@ impl Run {
             boundaries: BTreeSet::from([1]),
             acknowledged: 1,
             batch: Batch::new(1),
+            contents: Contents::default(),
             created: false,
             rng: Rng(seed),
         }
@@ -82,6 +85,12 @@ impl Run {
         assert!(next >= self.acknowledged, "operation {next}, and {} were durable", self.acknowledged);
         assert!(self.boundaries.contains(&next), "{next} is within a batch: {:?}", self.boundaries);
         assert_eq!(state, self.states[next as usize], "before operation {next}");
+        // A batch that was not acknowledged may have brought some, too.
+        for (extent, bytes) in opened.contents.iter().filter(|_| opened.journal.has_ahead()) {
+            assert!(*bytes == bytes_of(*extent), "extent {extent:#x}");
+        }
+        let is_found = |extent: &u64| opened.contents.contains_key(extent);
+        assert!(!opened.journal.has_ahead() || self.contents.keys().all(is_found), "bytes are missing");
         // What was found is durable by now, if nothing failed.
         self.states.truncate(next as usize + 1);
         self.world = World::of(state, next);
@@ -89,14 +98,22 @@ impl Run {
         self.boundaries.retain(|boundary| *boundary <= next);
         self.journal = Some(opened.journal);
         self.created = true;
-        self.settled(|journal| journal.settle());
+        self.settle();
+    }
+
+    /// Has all that was found in the journal, if the disk lets it.
+    fn settle(&mut self) {
+        self.settled(|journal| journal.append(&Batch::new(journal.next_seq())));
     }
 
     /// What `call` makes durable, if it can.
     fn settled(&mut self, call: impl FnOnce(&mut Journal) -> crate::Result<()>) {
         let Some(journal) = &mut self.journal else { return };
         match call(journal) {
-            Ok(()) => self.acknowledged = self.acknowledged.max(journal.next_seq()),
+            Ok(()) => {
+                self.acknowledged = self.acknowledged.max(journal.next_seq());
+                self.contents.clear();
+            }
             Err(error) => assert!(is_of_the_disk(&error), "{error}"),
         }
     }
@@ -113,11 +130,30 @@ impl Run {
         assert_eq!(next as usize, self.states.len() - 1);
         self.boundaries.insert(next);
         let Some(journal) = &mut self.journal else { return };
+        if self.rng.one_in(2) {
+            let (mut redo, mut contents) = (Redo::new(2000), Contents::default());
+            redo.restart();
+            for _ in 0..self.rng.below(3) {
+                // None that the world makes up.
+                let extent = 1 << 50 | self.rng.below(1 << 40);
+                redo.push(extent, &bytes_of(extent));
+                contents.insert(extent, bytes_of(extent));
+            }
+            let most_bytes = 4096 + self.rng.below(16 << 10);
+            if redo.is_whole() && journal.append_ahead(&self.batch, &redo, most_bytes) {
+                assert_eq!(journal.next_seq(), next);
+                self.acknowledged = next;
+                self.batch.restart(next);
+                self.contents.extend(contents);
+                return;
+            }
+        }
         match journal.append(&self.batch) {
             Ok(()) => {
                 assert_eq!(journal.next_seq(), next);
                 self.acknowledged = next;
                 self.batch.restart(next);
+                self.contents.clear();
             }
             Err(error) => assert!(is_of_the_disk(&error), "{error}"),
         }
@@ -149,7 +185,7 @@ impl Run {
     fn restart(&mut self) {
         let seed = self.rng.next();
         if self.rng.one_in(4) {
-            self.settled(|journal| journal.settle());
+            self.settle();
             if let Some(journal) = self.journal.take()
                 && let Err(error) = journal.close()
             {
@@ -191,6 +227,12 @@ impl Run {
         self.open();
         assert_eq!(self.journal.as_ref().map(Journal::next_seq), Some(self.acknowledged));
     }
+}
+
+/// The bytes of an extent that went into a front.
+pub(super) fn bytes_of(extent: u64) -> Vec<u8> {
+    let mut rng = Rng(extent);
+    (0..rng.below(900)).map(|_| rng.next() as u8).collect()
 }
 
 /// The disk of these tests refuses with these; anything else is a fault of the journal's.

@@ -1,0 +1,126 @@
+//! Making one batch durable: its bytes and one frame, in the journal or in the journal's front. The rules are `flush`'s.
+
+use super::{
+    core::Core,
+    encode::{Digest, Encoded},
+    flush::{Aim, Flusher, Log},
+    limbo::Freed,
+    local::Local,
+};
+use crate::{
+    error::{Error, Result},
+    segment::ExtentRef,
+    sync::Ordering::*,
+};
+use std::collections::HashSet;
+
+/// Times that bytes are written anew after a segment could not be synced.
+const REWRITES: usize = 3;
+impl Core {
+    /// Writes what is in the order as one frame, and lets the records go.
+    pub(super) fn write_batch(
+        &self,
+        log: &Log,
+        flusher: &mut Flusher,
+        aim: Aim,
+        local: &Local,
+    ) -> Result<()> {
+        let segments = &self.ground.segments;
+        for _ in 0..REWRITES {
+            let digest = self.encode_batch(log, flusher, local)?;
+            if flusher.taken.is_empty() && (aim != Aim::Settled || !flusher.has_to_settle()) {
+                return Ok(());
+            }
+            if aim == Aim::Soon && self.commit_ahead(log, flusher) {
+                self.committed(log, flusher, &digest, local);
+                return Ok(());
+            }
+            // What could not be synced is not trusted, and written elsewhere the next time round.
+            let _ = segments.sync();
+            let is_safe = flusher.encoded.extents.iter().all(|extent| segments.is_trusted(*extent));
+            if self.is_ahead_safe(flusher) {
+                if is_safe {
+                    return self.commit(log, flusher, &digest, local);
+                }
+            } else if let (Some(sparse), Some(limbo)) = (segments.sparse(), &self.ground.limbo) {
+                // What is in the front is moved, and those moves belong to the batch.
+                self.compact(local, &sparse)?;
+                limbo.take_dead(&mut flusher.dead);
+            }
+        }
+        Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()))
+    }
+
+    /// Whether the extents that are named in the journal's front are synced, but for those that changes of this batch, or of
+    /// earlier ones, have freed (invariant 3).
+    fn is_ahead_safe(&self, flusher: &Flusher) -> bool {
+        let Flusher { ahead, dead, .. } = flusher;
+        let unsafe_ones = || ahead.iter().filter(|extent| !self.ground.segments.is_trusted(**extent));
+        if unsafe_ones().next().is_none() {
+            return true;
+        }
+        let extent_of = |freed: &Freed| match freed {
+            Freed::Extent(extent) => Some(*extent),
+            Freed::Block(_) => None,
+        };
+        let dead: HashSet<ExtentRef, ahash::RandomState> = dead.iter().filter_map(extent_of).collect();
+        unsafe_ones().all(|extent| dead.contains(extent))
+    }
+
+    /// Writes the batch into the journal's front, if it is for that; whether it is durable now.
+    fn commit_ahead(&self, log: &Log, flusher: &mut Flusher) -> bool {
+        let Flusher { journal: Some(journal), encoded, ahead, charged, .. } = flusher else { return false };
+        let Encoded { batch, extents, redo } = encoded;
+        if !redo.is_whole() || !extents.iter().all(|extent| self.ground.segments.is_founded(*extent)) {
+            return false;
+        }
+        let bytes = journal.bytes() + journal.front_growth_bytes(log.most_front_bytes);
+        if self.charge_journal(bytes, charged).is_err()
+            || !journal.append_ahead(batch, redo, log.most_front_bytes)
+        {
+            return false;
+        }
+        ahead.extend(extents.iter().copied());
+        true
+    }
+
+    /// Makes the batch durable, whose bytes are.
+    fn commit(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) -> Result<()> {
+        let Flusher { journal: Some(journal), encoded, ahead, charged, .. } = flusher else {
+            return Err(Error::Closed);
+        };
+        self.charge_journal(journal.bytes() + encoded.batch.len_bytes() as u64, charged)?;
+        journal.append(&encoded.batch)?;
+        self.charge_journal(journal.bytes(), charged)?;
+        ahead.clear();
+        // Relaxed: as in `sync`.
+        log.unsettled.store(false, Relaxed);
+        self.committed(log, flusher, digest, local);
+        Ok(())
+    }
+
+    /// What was taken is durable.
+    fn committed(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) {
+        let Flusher { taken, placed, .. } = flusher;
+        if taken.is_empty() {
+            return;
+        }
+        let last = taken.last().map_or(0, |taken| taken.record().place());
+        log.group.store(taken.len() as u64, Relaxed);
+        placed.clear();
+        // Release: pairs with the Acquire of who waits for a place.
+        log.durable.store(last, Release);
+        self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);
+    }
+
+    /// Charges what journal and checkpoint take to the storage limit.
+    pub(super) fn charge_journal(&self, bytes: u64, charged: &mut u64) -> Result<()> {
+        if bytes > *charged {
+            self.ground.segments.charge_other(bytes - *charged)?;
+        } else {
+            self.ground.segments.refund_other(*charged - bytes);
+        }
+        *charged = bytes;
+        Ok(())
+    }
+}
