@@ -23,6 +23,7 @@ use crate::{
     config::Durability,
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     index::NodeId,
     journal::{Batch, CheckpointJob, Journal},
     order::{Consumer, Order, Record, Taken},
@@ -302,6 +303,7 @@ impl Core {
         limbo.take_dead(&mut flusher.dead);
         // Once closed nothing is written any more: who waits for what the last flush could not write is told so.
         self.write_batch(log, flusher, local)?;
+        pass("flush: committed, nothing freed");
         let guard = local.pin();
         for freed in flusher.dead.drain(..) {
             // SAFETY: unlinked, put into limbo once, and what freed it is durable.
@@ -526,6 +528,7 @@ impl Core {
         let mut turn = log.lock_to_flush(local);
         let flusher = &mut *turn.flusher;
         let flushed = self.flush_all(log, flusher, local);
+        pass("close: flushed, not marked");
         let closed = match (flushed, flusher.journal.take()) {
             (Ok(()), Some(journal)) => journal.close(),
             (flushed, _) => flushed,

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{Config, Priority},
     error::{Error, Result},
+    failpoint::pass,
     index::{IndexError, Loading, NodeId, NodeInit},
     journal::{Journal, NodeView, Recovery, StoreParams},
     segment::{Disk, ExtentRef, StorageKind},
@@ -45,6 +46,7 @@ impl Core {
             let _ = core.tear_down(&core.local());
             return Err(error);
         }
+        pass("recovery: names read, segments as they were");
         core.ground.segments.recovered();
         Ok(core)
     }
