@@ -51,10 +51,9 @@ impl Core {
         Ok(core)
     }
 
+    /// What the journal led to is not charged while it is read: it goes again, and for its sake no store is to be refused
+    /// whose names fit.
     fn load_store(&self, local: &Local, dir: &Path, mut recovery: Recovery) -> Result<()> {
-        // Charged if it can be: a store that is too large for its limit is told so by what is to stay.
-        let memory_bytes = recovery.memory_bytes() as u64;
-        let charged = self.budget().try_charge(memory_bytes);
         let loading = self.index.load();
         let mut names = Vec::new();
         recovery.visit_directories(|node| {
@@ -73,10 +72,6 @@ impl Core {
                 .map_err(|error| self.loading_error(dir, error))?;
         }
         let visited = recovery.visit_files(|node| self.load_file(local, dir, &loading, node));
-        drop(recovery);
-        if charged {
-            self.budget().refund(memory_bytes);
-        }
         visited?;
         loading.finish(&self.cx(local, &local.pin())).map_err(|error| self.loading_error(dir, error))
     }
