@@ -376,6 +376,11 @@ impl Core {
             if extents.iter().all(|extent| self.ground.segments.is_trusted(*extent)) {
                 return self.commit(log, flusher, &digest, local);
             }
+            // Of what went to disk at once, for want of RAM, there is no other copy: it is moved, as far as it can be read and
+            // verifies, and the batch comes to take the moves in.
+            if let Some(sparse) = self.ground.segments.sparse() {
+                let _ = self.compact(local, &sparse);
+            }
         }
         Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()))
     }

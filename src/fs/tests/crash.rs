@@ -147,3 +147,43 @@ fn a_long_journal_of_names_that_are_gone_does_not_keep_a_store_from_opening() {
         assert!(store.read("/kept").expect("readable") == bytes(1, 10_000));
     }
 }
+
+/// What went to disk at once, for want of RAM, was named by the batch where it was, for ever, though its segment could not be
+/// synced.
+#[test]
+fn after_any_call_that_failed_once_a_sync_succeeds_and_everything_is_there() {
+    let files = 60;
+    let write = |disk: &CrashDisk| {
+        let store = open(disk, builder()).expect("a disk that works");
+        // More than there is RAM.
+        for number in 0..files {
+            store.write(format!("/d/{number}"), bytes(number, 30_000)).expect("room");
+        }
+        store
+    };
+    let disk = CrashDisk::new();
+    let store = write(&disk);
+    let written = disk.calls();
+    store.sync().expect("a disk that works");
+    let calls = disk.calls() - written;
+    std::mem::forget(store);
+    for call in 0..calls + 10 {
+        let disk = CrashDisk::new();
+        let store = write(&disk);
+        disk.plan(Some(Fault { call, errno: libc::EIO, lasting: false }));
+        if let Err(first) = store.sync() {
+            store.sync().unwrap_or_else(|error| panic!("call {call}: {error} after {first}"));
+        }
+        disk.plan(None);
+        let disk = disk.crash(call);
+        std::mem::forget(store);
+        let store = open(&disk, builder()).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        for number in 0..files {
+            assert!(
+                store.read(format!("/d/{number}")).expect("readable") == bytes(number, 30_000),
+                "call {call}"
+            );
+        }
+        store.validate();
+    }
+}
