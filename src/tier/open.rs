@@ -89,7 +89,7 @@ impl Core {
     fn load_content(&self, local: &Local, dir: &Path, node: &NodeView<'_>) -> Result<Word> {
         let corrupt = |found: String| Error::Corrupt {
             path: node.name.to_owned(),
-            segment: 0,
+            segment: Error::NO_SEGMENT,
             offset: 0,
             expected: "a file's chunks".to_owned(),
             found,
@@ -133,7 +133,7 @@ impl Core {
         match error {
             IndexError::Invalid { reason, .. } => Error::Corrupt {
                 path: dir.to_string_lossy().into_owned(),
-                segment: 0,
+                segment: Error::NO_SEGMENT,
                 offset: 0,
                 expected: "a tree of names".to_owned(),
                 found: reason.to_owned(),
