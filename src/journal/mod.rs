@@ -36,7 +36,7 @@ mod wire;
 pub(crate) use batch::Batch;
 pub(crate) use checkpoint::StoreParams;
 pub(crate) use entry::{Entry, Kind};
-pub(crate) use fsck::{Harm, fsck};
+pub(crate) use fsck::{Fsck, Harm, fsck};
 #[cfg(test)]
 pub(crate) use journal::Opened;
 pub(crate) use journal::{CheckpointJob, Journal};
