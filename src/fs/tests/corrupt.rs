@@ -109,12 +109,12 @@ fn the_error_of_a_damaged_journal_or_checkpoint_names_the_file_and_no_segment() 
 /// Contents of one byte repeated would be found in more places than their own.
 fn place_of(disk: &CrashDisk, data: &[u8]) -> (String, usize) {
     let segments = names(disk).into_iter().filter(|name| name.ends_with(".seg"));
-    let found = segments.filter_map(|name| {
+    let mut found = segments.filter_map(|name| {
         let contents = disk.contents(&path(&name)).expect("it is listed");
         let at = contents.windows(data.len()).position(|window| window == data)?;
         Some((name, at))
     });
-    found.last().expect("it is in a segment")
+    found.next().expect("it is in a segment")
 }
 
 #[test]
