@@ -129,25 +129,6 @@ fn a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room() {
     }
 }
 
-/// What was read of the journal was charged to the limit while the names were, and left no room for them.
-#[test]
-fn a_long_journal_of_names_that_are_gone_does_not_keep_a_store_from_opening() {
-    for count in [1_000, 2_000, 2_500, 3_000, 3_500] {
-        let disk = CrashDisk::new();
-        let store = open(&disk, builder()).expect("a disk that works");
-        store.write("/kept", bytes(1, 10_000)).expect("room");
-        for number in 0..count {
-            let dir = format!("/{}{number:04}", "x".repeat(240));
-            store.create_dir(&dir).and_then(|()| store.remove_dir(&dir)).expect("room for one");
-        }
-        store.sync().expect("a disk that works");
-        let disk = disk.kill();
-        std::mem::forget(store);
-        let store = open(&disk, builder()).unwrap_or_else(|error| panic!("{count} names: {error}"));
-        assert!(store.read("/kept").expect("readable") == bytes(1, 10_000));
-    }
-}
-
 /// What went to disk at once, for want of RAM, was named by the batch where it was, for ever, though its segment could not be
 /// synced.
 #[test]
