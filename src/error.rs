@@ -74,9 +74,9 @@ pub enum Error {
     Corrupt {
         /// The virtual path, or the file on disk where no path is concerned.
         path: String,
-        /// The segment's number.
+        /// The segment's number; [`Error::NO_SEGMENT`] where another file is concerned, which `path` names.
         segment: u64,
-        /// The extent's offset in the segment, in bytes.
+        /// The place in the segment, or in that file, in bytes.
         offset: u64,
         /// What was expected.
         expected: String,
@@ -113,6 +113,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// In place of a segment's number in [`Error::Corrupt`], where what is corrupt is in no segment.
+    pub const NO_SEGMENT: u64 = u64::MAX;
+
     pub(crate) fn io(path: impl Into<String>, doing: &'static str, source: io::Error) -> Self {
         Error::Io { path: path.into(), doing, source }
     }
@@ -198,6 +201,9 @@ impl fmt::Display for Error {
             ),
             Error::StorageFull { path, needed_bytes, used_bytes } => {
                 write!(f, "{path}: no room on disk for {needed_bytes} bytes, {used_bytes} are in use")
+            }
+            Error::Corrupt { path, segment: Error::NO_SEGMENT, offset, expected, found } => {
+                write!(f, "{path}: corrupt at offset {offset}: expected {expected}, found {found}")
             }
             Error::Corrupt { path, segment, offset, expected, found } => write!(
                 f,

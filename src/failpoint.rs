@@ -1,4 +1,4 @@
-//! Places where a test holds a thread still, to see that the others go on.
+//! Places where a test holds a thread still, to see that the others go on, or ends the process.
 //!
 //! Owns the names of those places and the gate. In every build but that of this crate's own tests [`pass`] is nothing.
 
@@ -18,7 +18,7 @@ pub(crate) mod testing {
         cell::RefCell,
         collections::HashMap,
         panic::Location,
-        sync::{Arc, Condvar, Mutex},
+        sync::{Arc, Condvar, Mutex, OnceLock},
         time::Duration,
     };
 
@@ -101,8 +101,19 @@ pub(crate) mod testing {
         done
     }
 
+    /// Asked at every step of every thread, in a process that wants that.
+    static EVERY_PASS: OnceLock<fn(&'static str)> = OnceLock::new();
+
+    /// Calls `ask` at every step of every thread from now on.
+    pub(crate) fn on_every_pass(ask: fn(&'static str)) {
+        assert!(EVERY_PASS.set(ask).is_ok(), "one at a time");
+    }
+
     #[track_caller]
     pub(super) fn pass(step: &'static str) {
+        if let Some(ask) = EVERY_PASS.get() {
+            ask(step);
+        }
         let here = Location::caller();
         // A thread that ends has no plan any more.
         let gate = PLAN.try_with(|plan| {

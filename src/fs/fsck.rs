@@ -66,7 +66,8 @@ impl FsckReport {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn fsck(dir: impl AsRef<Path>) -> Result<FsckReport> {
-    check(dir.as_ref(), &mut |_, _| Ok(()), &mut |_, _, _| Ok(()))
+    let found = Found::look(dir.as_ref())?;
+    check(&found, &mut |_, _| Ok(()), &mut |_, _, _| Ok(()))
 }
 
 /// Checks the store in `dir` as [`fsck`] does, and writes all that verifies into a new store in `into`: directories, and files of
@@ -79,14 +80,23 @@ pub fn salvage(dir: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<FsckRepo
     if into.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::AlreadyExists { path: into.display().to_string() });
     }
-    // What is not there is said before anything is made.
-    look_for(dir.as_ref())?;
-    let fs = Builder::default().mode(StorageMode::Persist).storage_path(into).build()?;
-    let report = check(dir.as_ref(), &mut |path, _| fs.create_dir_all(path), &mut |path, node, contents| {
+    // What is not there, or somebody else's, is said before anything is made.
+    let found = Found::look(dir.as_ref())?;
+    let fs = Builder::default().mode(StorageMode::Persist).storage_path(into);
+    let fs = fs.segment_size(segment_bytes_in(dir.as_ref())).build()?;
+    let report = check(&found, &mut |path, _| fs.create_dir_all(path), &mut |path, node, contents| {
         write_file(&fs, path, node, contents)
     })?;
     fs.close()?;
     Ok(report)
+}
+
+/// About as long as the segments of the store in `dir`: one of a few files is not saved into one of 256 MiB.
+fn segment_bytes_in(dir: &Path) -> u64 {
+    let files = dir.read_dir().into_iter().flatten().flatten();
+    let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"));
+    let longest = segments.filter_map(|file| Some(file.metadata().ok()?.len())).max();
+    longest.unwrap_or(0).clamp(1 << 20, 256 << 20)
 }
 
 fn write_file(fs: &MemFs, path: &str, node: &NodeView<'_>, contents: &Contents<'_>) -> Result<()> {
@@ -100,8 +110,24 @@ fn no_store(dir: &Path) -> Error {
     Error::NotFound { path: dir.display().to_string() }
 }
 
-fn look_for(dir: &Path) -> Result<()> {
-    if dir.is_dir() { Ok(()) } else { Err(no_store(dir)) }
+/// A store's names, as far as they verify; nobody else opens it meanwhile.
+struct Found<'d> {
+    dir: &'d Path,
+    disk: Arc<dyn Disk>,
+    names: journal::Fsck,
+    _lock: DirLock,
+}
+
+impl<'d> Found<'d> {
+    fn look(dir: &'d Path) -> Result<Self> {
+        if !dir.is_dir() {
+            return Err(no_store(dir));
+        }
+        let lock = DirLock::acquire_to_look(dir)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let names = journal::fsck(&*disk, dir)?.ok_or_else(|| no_store(dir))?;
+        Ok(Self { dir, disk, names, _lock: lock })
+    }
 }
 
 /// Is told of a directory that verifies.
@@ -110,11 +136,8 @@ type OnDirectory<'v> = dyn FnMut(&str, &NodeView<'_>) -> Result<()> + 'v;
 type OnFile<'v> = dyn FnMut(&str, &NodeView<'_>, &Contents<'_>) -> Result<()> + 'v;
 
 /// Visits what verifies: directories, parents first, then files.
-fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> Result<FsckReport> {
-    look_for(dir)?;
-    let _lock = DirLock::acquire_lasting(dir)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let Some(names) = journal::fsck(&*disk, dir)? else { return Err(no_store(dir)) };
+fn check(found: &Found<'_>, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> Result<FsckReport> {
+    let names = &found.names;
     let findings = names.findings.iter().map(|finding| Finding {
         file: finding.file.clone(),
         offset: finding.offset,
@@ -125,7 +148,7 @@ fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> 
     let mut report =
         FsckReport { findings: findings.collect(), directories: 0, files: 0, bytes: 0, damaged_files: 0 };
     let Some(params) = names.params else { return Ok(report) };
-    let contents = Contents::open(dir, disk, &params, &names.contents);
+    let contents = Contents::open(found.dir, found.disk.clone(), &params, &names.contents);
     if let Err(error) = &contents {
         report.add("segments", 0, None, error.to_string());
     }
@@ -150,11 +173,13 @@ fn check(dir: &Path, directory: &mut OnDirectory<'_>, file: &mut OnFile<'_>) -> 
             }
             Err(error) => {
                 report.damaged_files += 1;
-                let (segment, offset) = match &error {
-                    Error::Corrupt { segment, offset, .. } => (*segment, *offset),
-                    _ => (0, 0),
+                let (file, offset) = match &error {
+                    Error::Corrupt { segment, offset, .. } if *segment != Error::NO_SEGMENT => {
+                        (format!("{segment:06}.seg"), *offset)
+                    }
+                    _ => ("segments".to_owned(), 0),
                 };
-                report.add(&format!("{segment:06}.seg"), offset, Some(path), error.to_string());
+                report.add(&file, offset, Some(path), error.to_string());
             }
         }
     }
@@ -225,7 +250,7 @@ fn extent_of(bits: u64) -> Result<ExtentRef> {
 fn no_place(found: String) -> Error {
     Error::Corrupt {
         path: String::new(),
-        segment: 0,
+        segment: Error::NO_SEGMENT,
         offset: 0,
         expected: "a place in a segment".to_owned(),
         found,

@@ -39,9 +39,6 @@ enum Life {
     MadeAgain(Kind),
 }
 
-/// What a chunk among several takes here.
-const LISTED_BYTES: usize = 36;
-
 /// What has become of the chunks.
 enum Chunks {
     Kept,
@@ -71,7 +68,6 @@ pub(super) struct Delta {
     /// Places of changes that are no more: their nodes are gone.
     free: Vec<u32>,
     names: Vec<u8>,
-    chunks_listed: usize,
 }
 
 /// The node has no name any more, and nothing else is to be known of it.
@@ -80,17 +76,11 @@ const GONE: u32 = u32::MAX;
 impl Delta {
     pub(super) fn new(chunk_bytes: u64) -> Self {
         let (places, changes, free, names) = (HashMap::default(), Vec::new(), Vec::new(), Vec::new());
-        Self { chunk_bytes: chunk_bytes.max(1), places, changes, free, names, chunks_listed: 0 }
+        Self { chunk_bytes: chunk_bytes.max(1), places, changes, free, names }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
-    }
-
-    /// About what it takes.
-    pub(super) fn memory_bytes(&self) -> usize {
-        let changes = size_of::<Change>() * self.changes.capacity() + 4 * self.free.capacity();
-        10 * self.places.capacity() + changes + self.names.capacity() + LISTED_BYTES * self.chunks_listed
     }
 
     /// The numbers of all nodes of `kind` that were made, in order.
@@ -123,7 +113,6 @@ impl Delta {
             }
             Entry::Content { id, modified_ns, len, reset, chunks } => {
                 let end = len.div_ceil(self.chunk_bytes);
-                self.chunks_listed += if chunks.len() > 1 { chunks.len() } else { 0 };
                 if let Some(change) = self.named(id) {
                     (change.modified_ns, change.len, change.has_content) = (modified_ns, len, true);
                     change.chunks.set(end, reset, chunks);

@@ -76,7 +76,8 @@ pub(super) fn corrupt(
     expected: impl Into<String>,
     found: impl Into<String>,
 ) -> Error {
-    Error::Corrupt { path: shown(path), segment: 0, offset, expected: expected.into(), found: found.into() }
+    let (expected, found) = (expected.into(), found.into());
+    Error::Corrupt { path: shown(path), segment: Error::NO_SEGMENT, offset, expected, found }
 }
 
 /// The system refused; a full disk is told apart.

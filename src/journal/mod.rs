@@ -41,7 +41,7 @@ pub(crate) use checkpoint::StoreParams;
 pub(crate) use entry::{Entry, Kind};
 pub(crate) use front::Redo;
 pub(crate) use front_reader::Contents;
-pub(crate) use fsck::{Harm, fsck};
+pub(crate) use fsck::{Fsck, Harm, fsck};
 #[cfg(test)]
 pub(crate) use journal::Opened;
 pub(crate) use journal::{CheckpointJob, Journal};

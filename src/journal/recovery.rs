@@ -36,11 +36,6 @@ impl Recovery {
         }
     }
 
-    /// What it takes in memory, until it is dropped: by the journal's length.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.merge.delta.memory_bytes()
-    }
-
     /// Visits all directories, in no order; to be called first, and once.
     ///
     /// # Errors

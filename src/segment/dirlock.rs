@@ -50,6 +50,23 @@ impl DirLock {
         Self::acquire_for(dir, true)
     }
 
+    /// Locks `dir`, which must be there, for who only looks at a store: nothing is written.
+    ///
+    /// # Errors
+    /// As [`acquire_lasting`](Self::acquire_lasting).
+    pub(crate) fn acquire_to_look(dir: &Path) -> Result<Self> {
+        let failed =
+            |error: Errno| Error::io(dir.display().to_string(), "lock the storage directory", error.into());
+        loop {
+            match lock(dir) {
+                Ok(Some(fd)) => return Ok(Self { made: Vec::new(), _dir: fd, _owner: None }),
+                Ok(None) => {}
+                Err(Errno::WOULDBLOCK) => return Err(conflict(dir, true)),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
     fn acquire_for(dir: &Path, lasts: bool) -> Result<Self> {
         let failed = |doing| move |error: io::Error| Error::io(dir.display().to_string(), doing, error);
         let mut made = Vec::new();

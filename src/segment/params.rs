@@ -100,7 +100,7 @@ impl Params {
 }
 
 fn corrupt(expected: String, found: String) -> Error {
-    Error::Corrupt { path: String::new(), segment: 0, offset: 0, expected, found }
+    Error::Corrupt { path: String::new(), segment: Error::NO_SEGMENT, offset: 0, expected, found }
 }
 
 #[cfg(test)]

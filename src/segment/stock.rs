@@ -21,10 +21,24 @@ use std::{
     path::PathBuf,
 };
 
+/// Segments of a store that has none yet are no longer than this, if a record fits in.
+const FIRST_BYTES: u64 = 1 << 20;
+
 impl Shared {
+    /// How long the next segment is to be. A lasting store begins small and takes as much again as it has: a few small files
+    /// are not to take a whole segment of disk for good. Where a limit says what there is, segments are what it is cut into.
+    fn next_len(&self) -> u64 {
+        let most = self.layout.segment_bytes;
+        if self.lasting.is_none() || self.config.storage_limit_bytes.is_some() {
+            return most;
+        }
+        let there = self.ledger.charged_bytes().saturating_sub(self.ledger.other_bytes());
+        there.next_power_of_two().max(FIRST_BYTES).max(self.layout.min_segment_bytes).min(most)
+    }
+
     /// A new segment in the table; a smaller one if the disk has no more. `None` if the limit has no room.
     pub(super) fn create(&self) -> io::Result<Option<Numbered>> {
-        let mut len_bytes = self.layout.segment_bytes;
+        let mut len_bytes = self.next_len();
         loop {
             let Some(charge) = Charge::try_new(&self.ledger, len_bytes) else { return Ok(None) };
             let made = match &self.lasting {

@@ -38,13 +38,13 @@ impl Core {
             // What could not be synced is not trusted, and written elsewhere the next time round.
             let _ = segments.sync();
             let is_safe = flusher.encoded.extents.iter().all(|extent| segments.is_trusted(*extent));
-            if self.is_ahead_safe(flusher) {
-                if is_safe {
-                    return self.commit(log, flusher, &digest, local);
-                }
-            } else if let (Some(sparse), Some(limbo)) = (segments.sparse(), &self.ground.limbo) {
-                // What is in the front is moved, and those moves belong to the batch.
-                self.compact(local, &sparse)?;
+            if is_safe && self.is_ahead_safe(flusher) {
+                return self.commit(log, flusher, &digest, local);
+            }
+            // Of what went to disk at once, for want of RAM, and of what only the front has beside, there is no other copy: it is
+            // moved, as far as it can be read and verifies, and those moves belong to the batch.
+            if let (Some(sparse), Some(limbo)) = (segments.sparse(), &self.ground.limbo) {
+                let _ = self.compact(local, &sparse);
                 limbo.take_dead(&mut flusher.dead);
             }
         }

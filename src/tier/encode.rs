@@ -237,8 +237,12 @@ impl Core {
                     }
                 }
             }
-            if let Said::Content(ContentChange::Move { to, .. }) = said {
+            if let Said::Content(ContentChange::Move { from, to, .. }) = said {
                 redo.give_up();
+                // Whoever named it before ends with the other.
+                if ExtentRef::try_from_bits(from).is_some_and(|from| !self.ground.segments.is_trusted(from)) {
+                    extents.retain(|extent| extent.bits() != from);
+                }
                 extents.extend(ExtentRef::try_from_bits(to));
             }
             push(batch, said, *superseded, &on_disk);

@@ -24,6 +24,7 @@ use crate::{
     config::Durability,
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     index::NodeId,
     journal::{CheckpointJob, Journal},
     order::{Consumer, Order, Record, Taken},
@@ -347,6 +348,7 @@ impl Core {
         limbo.take_dead(&mut flusher.dead);
         // Once closed nothing is written any more: who waits for what the last flush could not write is told so.
         self.write_batch(log, flusher, aim, local)?;
+        pass("flush: committed, nothing freed");
         let guard = local.pin();
         for freed in flusher.dead.drain(..) {
             if let Freed::Extent(extent) = freed {
@@ -532,6 +534,7 @@ impl Core {
         let mut turn = log.lock_to_flush(local);
         let flusher = &mut *turn.flusher;
         let flushed = self.flush_all(log, flusher, Aim::Settled, local);
+        pass("close: flushed, not marked");
         let closed = match (flushed, flusher.journal.take()) {
             (Ok(()), Some(journal)) => journal.close(),
             (flushed, _) => flushed,

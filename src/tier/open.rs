@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{Config, Priority},
     error::{Error, Result},
+    failpoint::pass,
     index::{IndexError, Loading, NodeId, NodeInit},
     journal::{Contents, Journal, NodeView, Recovery, StoreParams},
     segment::{Disk, ExtentRef, StorageKind},
@@ -46,13 +47,15 @@ impl Core {
             let _ = core.tear_down(&core.local());
             return Err(error);
         }
+        pass("recovery: names read, segments as they were");
         core.ground.segments.recovered();
         // A failure is met again by the first change, or `sync`; what was found can be read meanwhile.
         let _ = core.settle(&core.local());
         Ok(core)
     }
 
-    /// `contents` are bytes that may not be in their places.
+    /// `contents` are bytes that may not be in their places. What the journal led to is not charged while it is read: it goes
+    /// again, and for its sake no store is to be refused whose names fit.
     fn load_store(
         &self,
         local: &Local,
@@ -60,9 +63,6 @@ impl Core {
         mut recovery: Recovery,
         contents: &Contents,
     ) -> Result<()> {
-        // Charged if it can be: a store that is too large for its limit is told so by what is to stay.
-        let memory_bytes = recovery.memory_bytes() as u64;
-        let charged = self.budget().try_charge(memory_bytes);
         let loading = self.index.load();
         let mut names = Vec::new();
         recovery.visit_directories(|node| {
@@ -81,10 +81,6 @@ impl Core {
                 .map_err(|error| self.loading_error(dir, error))?;
         }
         let visited = recovery.visit_files(|node| self.load_file(local, dir, &loading, (node, contents)));
-        drop(recovery);
-        if charged {
-            self.budget().refund(memory_bytes);
-        }
         visited?;
         loading.finish(&self.cx(local, &local.pin())).map_err(|error| self.loading_error(dir, error))
     }
@@ -114,7 +110,7 @@ impl Core {
     ) -> Result<Word> {
         let corrupt = |found: String| Error::Corrupt {
             path: node.name.to_owned(),
-            segment: 0,
+            segment: Error::NO_SEGMENT,
             offset: 0,
             expected: "a file's chunks".to_owned(),
             found,
@@ -165,7 +161,7 @@ impl Core {
         match error {
             IndexError::Invalid { reason, .. } => Error::Corrupt {
                 path: dir.to_string_lossy().into_owned(),
-                segment: 0,
+                segment: Error::NO_SEGMENT,
                 offset: 0,
                 expected: "a tree of names".to_owned(),
                 found: reason.to_owned(),

@@ -12,6 +12,7 @@ use crate::{
     arena::{BlockRef, SparseSpans},
     epoch::Guard,
     error::{Error, Result},
+    failpoint::pass,
     index::NodeId,
     segment::{ExtentRef, SparseSegments},
     sync::Ordering::*,
@@ -159,6 +160,7 @@ impl Core {
             && self
                 .slot_at(place, &guard)
                 .is_some_and(|slot| exchange(slot, word, Word::disk(moved).in_place_of(word)));
+        pass("compaction: moved, not noted");
         // SAFETY: after the exchange the old extent is unlinked; without it the new one was never published.
         unsafe {
             if done {

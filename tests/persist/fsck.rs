@@ -102,3 +102,60 @@ fn bytes_that_only_the_journal_s_front_has_are_checked_saved_and_put_back() {
     assert!(memfs::fsck(&cut).unwrap().is_sound());
     check(&open(&cut));
 }
+
+/// Names and contents of what is in a directory.
+fn listing(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let mut all: Vec<_> =
+        entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_check_leaves_no_trace_wherever_it_looks() {
+    let home = tempfile::tempdir().unwrap();
+    let (empty, foreign, store) =
+        (home.path().join("empty"), home.path().join("foreign"), home.path().join("store"));
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter"), "dear").unwrap();
+    let fs = open(&store);
+    fs.write("/f", bytes(1, 10_000)).unwrap();
+    fs.sync().unwrap();
+    let live = listing(&store);
+    assert!(matches!(memfs::fsck(&store), Err(Error::Locked { pid, .. }) if pid == std::process::id()));
+    assert!(matches!(memfs::salvage(&store, &empty), Err(Error::Locked { .. })));
+    assert!(listing(&store) == live, "a store that somebody has open");
+    fs.close().unwrap();
+    let closed = listing(&store);
+    assert!(memfs::fsck(&store).unwrap().is_sound());
+    assert!(listing(&store) == closed, "a closed store");
+    for dir in [&empty, &foreign] {
+        let before = listing(dir);
+        assert!(matches!(memfs::fsck(dir), Err(Error::NotFound { .. })));
+        let into = home.path().join("saved");
+        assert!(matches!(memfs::salvage(dir, &into), Err(Error::NotFound { .. })));
+        assert!(!into.exists());
+        assert!(listing(dir) == before, "{}", dir.display());
+    }
+    let temp = MemFs::builder().memory_limit_bytes(1 << 20).storage_path(&foreign).build().unwrap();
+    let before = listing(&foreign);
+    assert!(matches!(memfs::fsck(&foreign), Err(Error::InstanceConflict { .. })));
+    assert!(listing(&foreign) == before, "a temporary store's");
+    temp.close().unwrap();
+}
+
+#[test]
+fn opening_and_closing_changes_nothing_but_whose_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = open(home.path());
+    fs.write("/f", bytes(1, 100_000)).unwrap();
+    fs.close().unwrap();
+    let rest = || listing(home.path()).into_iter().filter(|(name, _)| name != "lock").collect::<Vec<_>>();
+    let before = rest();
+    let fs = open(home.path());
+    assert!(fs.read("/f").unwrap() == bytes(1, 100_000));
+    fs.close().unwrap();
+    assert!(rest() == before);
+}

@@ -1,6 +1,7 @@
 //! Stores that outlive their process.
 #![cfg(target_os = "linux")]
 
+mod damage;
 mod fsck;
 mod history;
 mod kill;

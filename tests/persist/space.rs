@@ -102,3 +102,29 @@ fn what_replaces_itself_between_two_syncs_is_written_once() {
 fn trimmed(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
+
+#[test]
+fn a_store_of_small_files_takes_little_and_one_that_grows_gets_long_segments() {
+    let home = tempfile::tempdir().unwrap();
+    let fs =
+        MemFs::builder().mode(StorageMode::Persist).storage_path(home.path()).memory_limit_bytes(64 << 20);
+    let fs = fs.segment_size(16 << 20).build().unwrap();
+    (0..3).for_each(|file| fs.write(format!("/{file}"), bytes(file, 1_000)).unwrap());
+    fs.sync().unwrap();
+    let small = on_disk(home.path());
+    assert!(small <= 5 << 20, "{small} bytes for three files of 1,000");
+    (0..40).for_each(|file| fs.write(format!("/long{file}"), bytes(file, 1 << 20)).unwrap());
+    fs.sync().unwrap();
+    let grown = on_disk(home.path());
+    assert!(grown <= 2 * (40 << 20) + (16 << 20) + METADATA, "{grown} bytes for 40 MiB");
+    fs.close().unwrap();
+    let segments = std::fs::read_dir(home.path()).unwrap().map(|file| file.unwrap());
+    let mut lens: Vec<_> = segments
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"))
+        .map(|file| file.metadata().unwrap().len() >> 20)
+        .collect();
+    lens.sort_unstable();
+    assert!(lens.len() <= 8 && lens.last() == Some(&16), "{lens:?} MiB");
+    let fs = open(home.path());
+    assert!((0..40).all(|file| fs.read(format!("/long{file}")).unwrap() == bytes(file, 1 << 20)));
+}

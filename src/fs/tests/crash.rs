@@ -168,3 +168,40 @@ fn a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room() {
         assert_eq!(before.tried, 80);
     }
 }
+
+/// What went to disk at once, for want of RAM, was named by the batch where it was, for ever, though its segment could not be
+/// synced.
+#[test]
+fn after_any_call_that_failed_once_a_sync_succeeds_and_everything_is_there() {
+    // The long one has more bytes than there is RAM.
+    let long = bytes(1, 3 << 20);
+    let begin = || {
+        let disk = CrashDisk::new();
+        let store = open(&disk, builder()).expect("a disk that works");
+        store.write("/short", bytes(2, 10_000)).and_then(|()| store.sync()).expect("a disk that works");
+        disk.plan(None);
+        (disk, store)
+    };
+    let calls = {
+        let (disk, store) = begin();
+        store.write("/long", &long).and_then(|()| store.sync()).expect("a disk that works");
+        disk.calls()
+    };
+    // Some of those that write the chunks, and all that make them last.
+    for call in (0..calls - 40).step_by(9).chain(calls - 40..calls) {
+        let (disk, store) = begin();
+        disk.plan(Some(Fault { call, errno: libc::EIO, lasting: false }));
+        if let Err(first) = store.write("/long", &long) {
+            store.write("/long", &long).unwrap_or_else(|error| panic!("call {call}: {error} after {first}"));
+        }
+        if let Err(first) = store.sync() {
+            store.sync().unwrap_or_else(|error| panic!("call {call}: {error} after {first}"));
+        }
+        let disk = disk.crash(call);
+        std::mem::forget(store);
+        let store = open(&disk, builder()).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        assert!(store.read("/long").expect("readable") == long, "call {call}");
+        assert!(store.read("/short").expect("readable") == bytes(2, 10_000), "call {call}");
+        store.validate();
+    }
+}

@@ -5,6 +5,7 @@ mod history;
 
 mod corrupt;
 mod crash;
+mod kills;
 mod meetings;
 mod progress;
 mod retry;
