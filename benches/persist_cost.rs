@@ -1,5 +1,6 @@
 //! What durability costs: overwrites of 4 KiB files in a temporary store and in one that lasts, side by side, A B A B; and
-//! how near `Durability::Sync` comes to the disk's own rate of `fdatasync`.
+//! how near `Durability::Sync` comes to the disk's own rate of `fdatasync`. A share above 1 cannot be: then the look at the disk
+//! alone was held up by something else, and the row says nothing.
 //!
 //! `cargo bench --bench persist_cost`, a minute and a half. Targets: periodic at most 15 % below temporary; sync at least 70 % of the
 //! disk's rate times the number of writers that share a commit.
