@@ -217,21 +217,24 @@ impl MemFs {
         while let Some((directory, levels)) = open.pop() {
             let mut path = directory.trim_end_matches('/').to_owned() + "/";
             let above = path.len();
+            // Matched after the listing, not during it: an intricate pattern takes its time, and would hold the epoch back.
+            let mut met = Listing::new();
             let listed = self.other(|core, local| {
-                core.list(local, &directory, |name, kind| {
-                    path.truncate(above);
-                    path.push_str(name);
-                    match kind {
-                        FileKind::File if pattern.is_match(&path) => found.push(path.clone()),
-                        FileKind::Directory if levels > 1 => open.push((path.clone(), levels - 1)),
-                        _ => {}
-                    }
-                })
+                core.list(local, &directory, |name, kind| met.push(name, kind)).map(drop)
             });
+            for name in &met.entries {
+                path.truncate(above);
+                path.push_str(name.text(&met.names));
+                match name.kind {
+                    FileKind::File if pattern.is_match(&path) => found.push(path.clone()),
+                    FileKind::Directory if levels > 1 => open.push((path.clone(), levels - 1)),
+                    _ => {}
+                }
+            }
             match listed {
                 // A base that is no path, or not there, has nothing below it; nor has a directory that went away meanwhile.
                 Err(Error::NotFound { .. } | Error::NotADirectory { .. } | Error::InvalidPath { .. }) => {}
-                listed => _ = listed?,
+                listed => listed?,
             }
         }
         found.sort_unstable();

@@ -23,6 +23,8 @@ pub(crate) struct Loading<'i> {
     used: RefCell<Vec<u64>>,
     /// Names that are registered and not in the table yet, with their keys: the addresses of their dentries.
     names: RefCell<Vec<(u32, u64)>>,
+    /// Bytes charged for those, if there was room: a store that fits is not refused for what goes again.
+    charged: Cell<u64>,
 }
 
 /// Numbers are claimed in steps of at least so many.
@@ -41,6 +43,7 @@ impl Index {
             bound: Cell::new(0),
             used: RefCell::new(vec![0b11]),
             names: RefCell::default(),
+            charged: Cell::new(0),
         }
     }
 }
@@ -117,7 +120,7 @@ impl<'i> Loading<'i> {
         let body = index.body(Target { id: parent, kind: Kind::Directory }, cx.guard);
         let open = index.register(dentry, body, cx)?;
         debug_assert!(open, "no directory is removed while a store is loaded");
-        self.names.borrow_mut().push((key, dentry.address()));
+        self.remember(key, dentry);
         // Release: the dentry is filled.
         index.slot(target.id).dentry.store(dentry.address(), Ordering::Release);
         index.slot(target.id).set_live(target.kind);
@@ -129,6 +132,9 @@ impl<'i> Loading<'i> {
     pub(crate) fn finish(self, cx: &Cx<'_>) -> Result<()> {
         let twins = self.tabulate();
         for twin in &twins {
+            if let Some(target) = twin.target() {
+                self.index.slot(target.id).unname(Ordering::Release);
+            }
             free_slot(twin.slot(), &self.index.memory, cx.guard);
             // SAFETY: never in the table, so its hold is ours; no longer in a slot.
             unsafe { twin.unhold(&self.index.memory, cx.guard) };
@@ -166,6 +172,19 @@ impl<'i> Loading<'i> {
         Ok(())
     }
 
+    fn remember(&self, key: u32, dentry: DentryRef<'_>) {
+        let mut names = self.names.borrow_mut();
+        if names.len() == names.capacity() {
+            let more = names.len().max(STEP as usize);
+            let bytes = (more * size_of::<(u32, u64)>()) as u64;
+            if self.index.memory.budget().try_charge(bytes) {
+                self.charged.set(self.charged.get() + bytes);
+            }
+            names.reserve_exact(more);
+        }
+        names.push((key, dentry.address()));
+    }
+
     /// Puts the names into the table; those that were there already are handed back.
     fn tabulate(&self) -> Vec<DentryRef<'i>> {
         let names = std::mem::take(&mut *self.names.borrow_mut());
@@ -175,11 +194,12 @@ impl<'i> Loading<'i> {
     }
 }
 
-/// A load that failed leaves what it has made to the index, which is given up.
+/// A load that failed leaves what it has made to the index, which is given up, names that are there twice and all.
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
         if !self.names.borrow().is_empty() {
             self.tabulate();
         }
+        self.index.memory.budget().refund(self.charged.get());
     }
 }

@@ -276,7 +276,9 @@ impl Index {
         let above = path::split(text).map_or("/", |(above, _)| above);
         loop {
             let moves = self.moves_now();
-            let parent = self.cached(above, self.path_hash(above), guard);
+            // The root is never in the cache.
+            let known = above.len() > 1;
+            let parent = known.then(|| self.cached(above, self.path_hash(above), guard)).flatten();
             let end = match parent.filter(|parent| parent.is_dir() && parent.moves == moves) {
                 Some(parent) => match self.child(&parent, &text[above.len() + 1..], guard) {
                     Some(child) => Walk::Found(child),
