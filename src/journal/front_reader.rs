@@ -33,6 +33,8 @@ pub(super) struct FrontReader {
     pub(super) chain: u32,
     /// The journal has all that was acknowledged of it. There may be frames besides that were not, as far as they got.
     is_past: bool,
+    /// There is a frame, whole or torn, that was written when what is before it was durable.
+    follows: bool,
 }
 
 impl FrontReader {
@@ -54,7 +56,15 @@ impl FrontReader {
         if file_bytes > file.len {
             return Err(corrupt(&path, file.len, format!("a file of {file_bytes} bytes"), "its end"));
         }
-        Ok(Some(Self { file, store_id: params.store_id, at: SECTOR as u64, seq, chain, is_past: false }))
+        Ok(Some(Self {
+            file,
+            store_id: params.store_id,
+            at: SECTOR as u64,
+            seq,
+            chain,
+            is_past: false,
+            follows: false,
+        }))
     }
 
     /// The next frame; `None` if what follows is none that counts.
@@ -81,10 +91,11 @@ impl FrontReader {
         if self.is_past || header.next_seq() <= self.seq {
             return Ok(None);
         }
-        let found = (header.store_id, header.first_seq, header.chain);
-        if found != (self.store_id, self.seq, self.chain) {
-            return Err(bad(format!("operation {} after {:#010x}", header.first_seq, header.chain)));
+        let other = || format!("operation {} after {:#010x}", header.first_seq, header.chain);
+        if (header.store_id, header.first_seq) != (self.store_id, self.seq) {
+            return Err(bad(other()));
         }
+        self.follows |= header.chain == self.chain;
         let len = frame_sectors(header.payload_bytes).map(|sectors| sectors * SECTOR as u64);
         let Some(len) = len.filter(|len| at + len <= header.file_bytes && header.operations > 0) else {
             return Err(bad(format!("one of {} bytes", header.payload_bytes)));
@@ -98,6 +109,9 @@ impl FrontReader {
         payload.truncate(HEADER_BYTES + header.payload_bytes as usize);
         payload.drain(..HEADER_BYTES);
         if crc32c::crc32c(&payload) == header.payload_crc {
+            if header.chain != self.chain {
+                return Err(bad(other()));
+            }
             self.at += len;
             (self.seq, self.chain) = (header.next_seq(), header.crc);
             return Ok(Some(FrontFrame { at, header, payload }));
@@ -210,6 +224,8 @@ pub(super) struct Ahead {
     /// Without bytes of contents; empty if there is nothing.
     pub(super) batch: Batch,
     pub(super) contents: Contents,
+    /// A front shows that all of the journal was synced.
+    pub(super) proves_journal: bool,
 }
 
 /// Reads the fronts that begin at `starts` into `delta`, as far as they follow the operation before `seq`.
@@ -221,7 +237,7 @@ pub(super) fn read_ahead(
     (mut seq, mut chain): (u64, u32),
     delta: &mut Delta,
 ) -> Result<Ahead> {
-    let mut ahead = Ahead { batch: Batch::new(seq), contents: Contents::default() };
+    let mut ahead = Ahead { batch: Batch::new(seq), contents: Contents::default(), proves_journal: false };
     for &start in starts {
         let Some(mut front) = FrontReader::open(disk, dir, start, params, (seq, chain))? else { continue };
         while let Some(frame) = front.next()? {
@@ -239,6 +255,7 @@ pub(super) fn read_ahead(
             ahead.batch.extend(&batch);
         }
         front.check_rest()?;
+        ahead.proves_journal |= front.follows;
         (seq, chain) = (front.seq, front.chain);
     }
     Ok(ahead)

@@ -123,7 +123,7 @@ impl Journal {
         let ahead = read_ahead(&*disk, dir, &params, &found.fronts, place, &mut delta)?;
         let recovery = Recovery::new(Merge::new(base, delta, dir), &replayed.ending);
         // What is in a front was written after all of the journal was synced.
-        let unproven = replayed.unproven.filter(|_| ahead.batch.is_empty());
+        let unproven = replayed.unproven.filter(|_| !ahead.proves_journal);
         let mut journal = Self {
             disk,
             dir: dir.to_path_buf(),
@@ -142,15 +142,12 @@ impl Journal {
             job_out: false,
             leftovers: superseded(&found, checkpoint.seq),
         };
-        if !journal.has_ahead() {
-            journal.leave_found_fronts();
-        }
         for name in &found.unfinished {
             let _ = journal.disk.remove(&dir.join(name));
         }
-        journal.remove_leftovers();
         // A failure is met again by the first append; what was found can be read meanwhile.
         let _ = journal.settle();
+        journal.remove_leftovers();
         Ok(Some(Opened { params, recovery, journal, contents: ahead.contents }))
     }
 
@@ -169,6 +166,11 @@ impl Journal {
         !self.ahead.is_empty()
     }
 
+    /// What the front has that the next frame of the journal takes over.
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        self.ahead.len_bytes() as u64
+    }
+
     /// How many bytes more the front would take, were it to be made, or made anew, by the next batch that comes for it.
     pub(crate) fn front_growth_bytes(&self, most_bytes: u64) -> u64 {
         let now = self.front.as_ref().map_or(0, |front| front.file_bytes);
@@ -182,11 +184,16 @@ impl Journal {
     /// # Errors
     /// `StorageFull`, `Io`.
     pub(crate) fn settle(&mut self) -> Result<()> {
-        let Some((batch, chain)) = &self.unproven else { return Ok(()) };
-        let place = (&self.params, batch.first_seq, *chain);
-        let file = LogFile::prepare(&*self.disk, &self.dir, place, Some(batch))?;
-        self.switch_to(file)?;
-        self.unproven = None;
+        if let Some((batch, chain)) = &self.unproven {
+            let place = (&self.params, batch.first_seq, *chain);
+            let file = LogFile::prepare(&*self.disk, &self.dir, place, Some(batch))?;
+            self.switch_to(file)?;
+            self.unproven = None;
+        }
+        // Not before: the last frame may be the one that took over what they have.
+        if !self.has_ahead() {
+            self.leave_found_fronts();
+        }
         Ok(())
     }
 
@@ -297,6 +304,7 @@ impl Journal {
             (self.next_seq, self.chain) = (next_seq, chain);
             self.ahead.restart(next_seq);
             self.leave_found_fronts();
+            self.remove_leftovers();
         }
         if spoilt {
             self.retire();

@@ -89,12 +89,17 @@ impl Core {
         let Flusher { journal: Some(journal), encoded, ahead, charged, .. } = flusher else {
             return Err(Error::Closed);
         };
-        self.charge_journal(journal.bytes() + encoded.batch.len_bytes() as u64, charged)?;
+        let bytes = journal.ahead_bytes() + encoded.batch.len_bytes() as u64;
+        self.charge_journal(journal.bytes() + bytes, charged)?;
         journal.append(&encoded.batch)?;
-        self.charge_journal(journal.bytes(), charged)?;
+        // It is durable, whatever it takes on disk: if that is more than was charged, and than there is, the next batch meets it.
+        let _ = self.charge_journal(journal.bytes(), charged);
         ahead.clear();
-        // Relaxed: as in `sync`.
-        log.unsettled.store(false, Relaxed);
+        // What nothing names that was found is free from now on, and not before: what no longer names it may have been in the
+        // page cache alone. AcqRel: one of several ends it, after all that was found.
+        if log.unsettled.swap(false, AcqRel) {
+            self.ground.segments.recovered();
+        }
         self.committed(log, flusher, digest, local);
         Ok(())
     }

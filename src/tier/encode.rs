@@ -308,12 +308,11 @@ impl Core {
             if let Some(limbo) = &self.ground.limbo {
                 limbo.push_extent(extent);
             }
-            // Or nothing has: it left RAM by a copy that somebody had in his hands while we looked for one.
-            if let Some(Content::Disk(copy)) = self.content_at(place, &guard).map(Word::content) {
-                return match self.ground.segments.is_trusted(copy) {
-                    true => Ok(Some(copy)),
-                    false => Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into())),
-                };
+            // Or nothing has: it left RAM by the copy of an earlier attempt, which somebody had in his hands while we looked for
+            // one. That is not to be trusted; it is moved, or has been, and the next attempt finds that noted.
+            if let Some(before) = before {
+                drop(held);
+                return Ok(Some(before));
             }
         }
         drop(held);

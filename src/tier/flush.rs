@@ -281,9 +281,20 @@ impl Core {
 
     /// Makes durable what was found when the store was opened, if it may not be.
     pub(super) fn settle(&self, local: &Local) -> Result<()> {
+        if self.is_unsettled() { self.flush_for(local, Aim::Settled) } else { Ok(()) }
+    }
+
+    /// Whether what was found when the store was opened may not be durable.
+    pub(super) fn is_unsettled(&self) -> bool {
         // Relaxed: set before the store is anybody's, and cleared when what was found is durable.
-        let is_unsettled = self.log.as_ref().is_some_and(|log| log.unsettled.load(Relaxed));
-        if is_unsettled { self.flush_for(local, Aim::Settled) } else { Ok(()) }
+        self.log.as_ref().is_some_and(|log| log.unsettled.load(Relaxed))
+    }
+
+    /// Leaves the journal as it is from here on, whatever comes: the store could not be opened.
+    pub(super) fn forsake_journal(&self) {
+        if let Some(log) = &self.log {
+            log.lock().journal = None;
+        }
     }
 
     /// What the journal's front had when the store was opened names this extent, whose bytes were put back.

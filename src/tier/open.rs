@@ -42,15 +42,19 @@ impl Core {
         let core = Self::assemble(config, segments, Some(opened.journal))?;
         let loaded = core.load_store(&core.local(), &dir, opened.recovery, &opened.contents);
         if let Err(error) = loaded {
-            // What was loaded is given up; on disk everything stays as it was.
+            // What was loaded is given up; on disk everything stays as it was, for the next opening has to find it.
+            core.forsake_journal();
             core.shut();
             let _ = core.tear_down(&core.local());
             return Err(error);
         }
         pass("recovery: names read, segments as they were");
-        core.ground.segments.recovered();
-        // A failure is met again by the first change, or `sync`; what was found can be read meanwhile.
-        let _ = core.settle(&core.local());
+        if core.is_unsettled() {
+            // A failure is met again by the first change, or `sync`; what was found can be read meanwhile.
+            let _ = core.settle(&core.local());
+        } else {
+            core.ground.segments.recovered();
+        }
         Ok(core)
     }
 

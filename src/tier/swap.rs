@@ -221,8 +221,10 @@ impl Core {
     pub(crate) fn word_at(&self, node: &Node, chunk: Option<u64>, guard: &Guard) -> Option<Word> {
         let content = self.word_of(node, guard);
         match content.content() {
-            Content::Tree(_) => self
-                .chunk_slot(&node.content, chunk.unwrap_or(0), guard)
+            // This tree, and not what has taken the node's word since: who replaces the tree looks at what is in it later than we.
+            // SAFETY: loaded under the guard.
+            Content::Tree(tree) => unsafe { Tree::deref(tree) }
+                .slot(chunk.unwrap_or(0))
                 .map(|slot| Word::from_bits(slot.load(Acquire))),
             _ if chunk.is_none() => Some(content),
             _ => None,

@@ -86,6 +86,66 @@ fn histories(seed: u64, builder: Builder, durability: Durability) {
     }
 }
 
+/// What a killed process has written may be in the page cache alone. Who opens the store builds on it, and must not take away
+/// what the power would need if it went then.
+#[test]
+fn what_a_kill_leaves_outlasts_power_cuts_while_it_is_opened() {
+    for seed in 200..206 {
+        let builder = builder().durability(Durability::Sync);
+        let disk = CrashDisk::new();
+        let store = open(&disk, builder.clone()).expect("a disk that works");
+        // The last call of all may be the one that was on its way.
+        disk.plan(Some(Fault { call: 300 + 40 * (seed - 200), errno: libc::EIO, lasting: true }));
+        let run = run_as(&store, Durability::Sync, seed, 0, 60);
+        let killed = disk.kill();
+        std::mem::forget(store);
+        let mut calls = 0;
+        loop {
+            let disk = killed.kill();
+            disk.plan(Some(Fault { call: calls, errno: libc::EIO, lasting: true }));
+            let opened = open(&disk, builder.clone());
+            let came_to = disk.calls();
+            for cut in 0..4 {
+                let disk = disk.kill().crash(seed ^ calls << 8 ^ cut);
+                let what = format!("seed {seed}, power cut after {calls} calls, {cut}");
+                let store = open(&disk, builder.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+                find_prefix(&dump(&store, ""), &reference(), seed, &run, 0, &what);
+            }
+            drop(opened);
+            if came_to <= calls {
+                break;
+            }
+            calls += 1;
+        }
+    }
+}
+
+/// Bytes that only the journal's front has are put back by the opening that succeeds.
+#[test]
+fn an_opening_that_fails_leaves_everything_to_the_next() {
+    for seed in 300..310 {
+        let builder = builder().durability(Durability::Sync);
+        let disk = CrashDisk::new();
+        let store = open(&disk, builder.clone()).expect("a disk that works");
+        let fs = reference();
+        for file in 0..1800 {
+            for fs in [&store, &fs] {
+                fs.write(format!("/many/{file:060}"), []).expect("room");
+            }
+        }
+        let run = run_as(&store, Durability::Sync, seed, 0, 40);
+        let disk = disk.crash(seed);
+        std::mem::forget(store);
+        let small = builder.clone().memory_limit_bytes(crate::config::MIN_LIMIT_BYTES);
+        let refused = open(&disk, small).map(drop);
+        let disk = disk.crash(seed);
+        let what = format!("seed {seed}, after an opening that came to {refused:?}");
+        assert!(matches!(refused, Err(Error::MemoryLimit { .. })), "{what}");
+        let store = open(&disk, builder.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        find_prefix(&dump(&store, ""), &fs, seed, &run, 0, &what);
+    }
+}
+
 /// Now and then the power goes again while the store is opened.
 fn open_half(disk: CrashDisk, builder: &Builder, dice: &mut Dice) -> CrashDisk {
     if dice.roll(3) > 0 {
