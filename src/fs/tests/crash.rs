@@ -90,35 +90,40 @@ fn histories(seed: u64, builder: Builder, durability: Durability) {
 /// what the power would need if it went then.
 #[test]
 fn what_a_kill_leaves_outlasts_power_cuts_while_it_is_opened() {
-    for seed in 200..206 {
-        let builder = builder().durability(Durability::Sync);
+    let builder = builder().durability(Durability::Sync);
+    // The disk ends at call `end`, in the middle of something; then the process does.
+    let killed_at = |end: u64| {
         let disk = CrashDisk::new();
-        let store = open(&disk, builder.clone()).expect("a disk that works");
-        // The last call of all may be the one that was on its way.
-        disk.plan(Some(Fault { call: 300 + 40 * (seed - 200), errno: libc::EIO, lasting: true }));
-        let run = run_as(&store, Durability::Sync, seed, 0, 60);
-        let killed = disk.kill();
-        std::mem::forget(store);
-        let mut calls = 0;
-        loop {
+        disk.plan(Some(Fault { call: end, errno: libc::EIO, lasting: true }));
+        let Ok(store) = open(&disk, builder.clone()) else { return (disk, None) };
+        let run = run_as(&store, Durability::Sync, KILLED_SEED, 0, 60);
+        let _ = store.close();
+        (disk, Some(run))
+    };
+    let calls = killed_at(u64::MAX).0.calls();
+    // Every call of the end, where the journal takes over what the front has, and some before.
+    for end in (0..calls - 40).step_by(9).chain(calls - 40..calls) {
+        let (killed, Some(run)) = killed_at(end) else { continue };
+        for call in 0.. {
             let disk = killed.kill();
-            disk.plan(Some(Fault { call: calls, errno: libc::EIO, lasting: true }));
+            disk.plan(Some(Fault { call, errno: libc::EIO, lasting: true }));
             let opened = open(&disk, builder.clone());
             let came_to = disk.calls();
-            for cut in 0..4 {
-                let disk = disk.kill().crash(seed ^ calls << 8 ^ cut);
-                let what = format!("seed {seed}, power cut after {calls} calls, {cut}");
+            for cut in 0..2 {
+                let disk = disk.kill().crash(end << 20 ^ call << 8 ^ cut);
+                let what = format!("killed at call {end}, opened for {call} calls, power cut {cut}");
                 let store = open(&disk, builder.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
-                find_prefix(&dump(&store, ""), &reference(), seed, &run, 0, &what);
+                find_prefix(&dump(&store, ""), &reference(), KILLED_SEED, &run, 0, &what);
             }
             drop(opened);
-            if came_to <= calls {
+            if came_to <= call {
                 break;
             }
-            calls += 1;
         }
     }
 }
+
+const KILLED_SEED: u64 = 200;
 
 /// Bytes that only the journal's front has are put back by the opening that succeeds.
 #[test]
