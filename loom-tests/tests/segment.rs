@@ -407,6 +407,7 @@ fn broken_restart_that_keeps_its_number_is_safe_by_a_sync_of_the_use_before() {
 
 #[test]
 fn broken_finish_in_two_steps_is_of_the_use_before() {
-    let mutation = || Mutation::at(DURABLE, "fetch_update(Ordering::AcqRel, Ordering::Acquire, advance", Kind::Torn);
+    let mutation =
+        || Mutation::at(DURABLE, "fetch_update(Ordering::AcqRel, Ordering::Acquire, advance", Kind::Torn);
     breaks(mutation, WRONGLY_SAFE, starts_over_while_synced);
 }
