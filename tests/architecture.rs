@@ -1,6 +1,10 @@
 //! The floors of ARCHITECTURE.md: a module uses those below it only, and what one module is said to name alone is named
 //! nowhere else.
 
+#[path = "common/sources.rs"]
+mod sources;
+
+use sources::sources;
 use std::{
     collections::BTreeMap,
     fs,
@@ -20,17 +24,6 @@ const FLOORS: [&[&str]; 7] = [
 
 fn floor_of(module: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&module))
-}
-
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// The engine's sources by module, tests and the model checker's doors left out, comments removed.

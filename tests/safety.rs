@@ -1,21 +1,10 @@
 //! docs/safety.md has every file with unsafe code, and no other.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+#[path = "common/sources.rs"]
+mod sources;
 
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
+use sources::sources;
+use std::{collections::BTreeSet, fs, path::Path};
 
 /// Whether `code` has the keyword outside of comments, and outside of the unit tests at its end.
 fn is_unsafe(code: &str) -> bool {

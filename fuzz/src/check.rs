@@ -1,6 +1,9 @@
 //! What is to be true of any files whatever in a store's directory.
 
-use crate::{Sample, open, sample::home};
+use crate::{
+    Sample, open,
+    sample::{get, home},
+};
 use memfs::{Error, FileKind, MemFs};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -56,17 +59,6 @@ fn put(dir: &Path, files: &Files) {
     for (name, contents) in files {
         fs::write(dir.join(name), contents).expect("room");
     }
-}
-
-fn get(dir: &Path) -> Files {
-    let entries = fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("readable"));
-    let mut files: Files = entries
-        .map(|entry| {
-            (entry.file_name().into_string().expect("text"), fs::read(entry.path()).expect("readable"))
-        })
-        .collect();
-    files.sort();
-    files
 }
 
 /// What is saved is a sound store of as many files.

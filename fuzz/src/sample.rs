@@ -29,9 +29,9 @@ pub fn sample(number: u8) -> &'static Sample {
     &samples[number as usize % samples.len()]
 }
 
-fn load(kind: &str) -> Files {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("stores").join(kind);
-    let entries = fs::read_dir(dir).expect("kept beside this").map(|entry| entry.expect("readable"));
+/// What is in a directory, by name.
+pub(crate) fn get(dir: &Path) -> Files {
+    let entries = fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("readable"));
     let mut files: Files = entries
         .map(|entry| {
             (entry.file_name().into_string().expect("text"), fs::read(entry.path()).expect("readable"))
@@ -39,6 +39,11 @@ fn load(kind: &str) -> Files {
         .collect();
     files.sort();
     files
+}
+
+fn load(kind: &str) -> Files {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("stores").join(kind);
+    get(&dir)
 }
 
 fn versions() -> BTreeMap<String, Vec<Vec<u8>>> {
