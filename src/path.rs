@@ -166,6 +166,43 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     Some((if cut == 0 { "/" } else { &text[..cut] }, &text[cut + 1..]))
 }
 
+/// A text before its last separator, and after it; all of it is after it if it has none.
+#[inline(always)]
+pub(crate) fn cut(text: &[u8]) -> (&[u8], &[u8]) {
+    const LOW: u64 = u64::MAX / 255 * 0x7f;
+    // Eight bytes at a step from the end. Exact, unlike `has_odd`: a byte's top bit is set if and only if it is a separator.
+    let mut rest = text;
+    while let Some((before, last)) = rest.split_last_chunk::<8>() {
+        let other = u64::from_le_bytes(*last) ^ (u64::MAX / 255 * u64::from(b'/'));
+        let found = !(((other & LOW) + LOW) | other | LOW);
+        if found != 0 {
+            let end = before.len() + 7 - found.leading_zeros() as usize / 8;
+            return (&text[..end], &text[end + 1..]);
+        }
+        rest = before;
+    }
+    match rest.iter().rposition(|&byte| byte == b'/') {
+        Some(end) => (&text[..end], &text[end + 1..]),
+        None => (&[], text),
+    }
+}
+
+/// Whether two names or paths are the same: in words that overlap, which for texts as short as these costs less than the call of
+/// the library's comparison.
+#[inline(always)]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        4..8 => a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk(),
+        8..16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
+        16..32 => a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk(),
+        32..=64 => a.first_chunk::<32>() == b.first_chunk() && a.last_chunk::<32>() == b.last_chunk(),
+        _ => a == b,
+    }
+}
+
 /// The components of a canonical text from the root down.
 pub(crate) fn components(text: &str) -> Components<'_> {
     debug_assert!(is_canonical(text), "{text:?}");
@@ -207,6 +244,38 @@ mod tests {
 
     fn text(raw: &str) -> Result<String, InvalidPath> {
         Canonical::new(raw).map(|path| path.text().to_owned())
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_last_separator() {
+        for above in ["", "/", "/a", "a/b", "/some/where/deep below", "/\u{10ffff}/\u{2f}x"] {
+            for name in [
+                "",
+                "x",
+                "part-7",
+                "a name.bin",
+                "one of sixteen..",
+                "one that is longer than three words \u{af}\u{2e}",
+            ] {
+                let text = format!("{above}/{name}");
+                assert_eq!(cut(text.as_bytes()), (above.as_bytes(), name.as_bytes()), "{text}");
+                assert_eq!(cut(name.as_bytes()), (&b""[..], name.as_bytes()));
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_every_length_are_the_same_only_if_every_byte_is() {
+        for len in 0..80 {
+            let text: Vec<u8> = (0..len).map(|at| at * 3).collect();
+            assert!(same(&text, &text.clone()));
+            for at in 0..usize::from(len) {
+                let mut other = text.clone();
+                other[at] ^= 1;
+                assert!(!same(&text, &other), "{at} of {len}");
+                assert!(!same(&text, &text[..at]));
+            }
+        }
     }
 
     proptest! {

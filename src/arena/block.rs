@@ -52,6 +52,27 @@ impl BlockRef {
     }
 }
 
+/// Where a block or a piece of raw memory is, in half a word: for prefetching, which may miss. A slot that does not fit in reads
+/// as the first of all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Near(pub(crate) u32);
+
+impl Near {
+    pub(super) fn new(class: usize, slot: usize) -> Self {
+        u32::try_from(slot << CLASS_BITS | class).map_or(Self(0), Self)
+    }
+
+    #[inline]
+    pub(super) fn class(self) -> usize {
+        self.0 as usize % SHAPES
+    }
+
+    #[inline]
+    pub(super) fn slot(self) -> usize {
+        (self.0 >> CLASS_BITS) as usize
+    }
+}
+
 /// What turns the references of one class into addresses.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {

@@ -2,7 +2,7 @@
 
 use super::{
     bitmap::Claim,
-    block::{BlockRef, Header, SHAPES, Shape},
+    block::{BlockRef, Header, Near, SHAPES, Shape},
     budget::Budget,
     class::Class,
     magazine::{Magazine, Reach},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     failpoint::pass,
-    map::{PAGE_BYTES, prefetch},
+    map::PAGE_BYTES,
     sync::{Arc, Ordering, fence},
 };
 use std::{io, ptr::NonNull};
@@ -177,10 +177,27 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }
     }
 
-    /// Starts to bring the block's first bytes near. `b` may be long gone: nothing is read.
+    /// Where the block's bytes begin; `b` may be long gone.
     #[inline]
-    pub(crate) fn prefetch(&self, b: BlockRef) {
-        prefetch(self.shape(b).address(self.slot(b)));
+    pub(crate) fn place(&self, b: BlockRef) -> *const u8 {
+        self.shape(b).address(self.slot(b))
+    }
+
+    /// The block's place in half a word.
+    pub(crate) fn near(&self, b: BlockRef) -> Near {
+        Near::new(b.class(), self.slot(b))
+    }
+
+    /// The place of memory that came from `alloc_raw` with this size.
+    pub(crate) fn near_raw(&self, ptr: NonNull<u8>, size_bytes: usize) -> Near {
+        let class = self.raw_from + raw_class(size_bytes);
+        Near::new(class, self.shapes[class].slot_at(ptr))
+    }
+
+    /// The address that was meant, or some other: for prefetching and comparing.
+    #[inline]
+    pub(crate) fn far(&self, near: Near) -> *const u8 {
+        self.shapes[near.class()].address(near.slot())
     }
 
     /// Where bytes `from..from + len` of the block's capacity are.

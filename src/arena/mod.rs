@@ -36,7 +36,7 @@ mod models;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 
-pub(crate) use block::BlockRef;
+pub(crate) use block::{BlockRef, Near};
 pub(crate) use budget::Budget;
 pub(crate) use class::metadata_reserve;
 pub(crate) use heap::Arena;

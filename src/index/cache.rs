@@ -1,8 +1,9 @@
 //! The path cache: from a path as it was written to the node it led to last time.
 //!
 //! A hint, never the truth: what it says is verified by the caller, and what it does not say is looked up. Eight ways of
-//! `[tag 32 | node 32]` to a cache line, the line chosen by the hash of the whole path. It grows with the number of nodes, by
-//! replacement: the new array starts empty and fills as paths are looked up.
+//! `[tag 32 | node 32]` to a cache line, the line chosen by the hash of the whole path; and beside it a line that says for each
+//! way where the node's name and content were last, so that all three can be fetched at once. It grows with the number of
+//! nodes, by replacement: the new array starts empty and fills as paths are looked up.
 //!
 //! # Invariants
 //! 1. An entry is a hint about an id, whatever the slot of that id has become.
@@ -24,14 +25,19 @@ const MOST_SETS: usize = 1 << 28;
 /// A full set gives up an entry for one new path in this many: paths that fight for a set do not write on every look-up.
 const REPLACE_ONE_IN: u32 = 8;
 
-#[repr(C, align(64))]
-struct Set([AtomicU64; WAYS]);
+#[repr(C, align(128))]
+struct Set {
+    ways: [AtomicU64; WAYS],
+    /// What the caller wants to find beside each way; only as good as the last who wrote it.
+    hints: [AtomicU64; WAYS],
+}
 
 // SAFETY: integer atomics only; zero is an empty entry.
 unsafe impl Zeroable for Set {
     #[cfg(memfs_loom)]
     fn zeroed() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self { ways: zeros(), hints: zeros() }
     }
 }
 
@@ -93,37 +99,48 @@ impl Cache {
         self.ways(guard).sets.size_bytes()
     }
 
-    /// Offers the nodes that the path may lead to, until one is accepted.
+    /// Offers the nodes that the path may lead to, each with its hint, until one is accepted.
     #[inline]
-    pub(super) fn find<T>(
-        &self,
+    pub(super) fn find<'g, T>(
+        &'g self,
         hash: PathHash,
-        guard: &Guard,
-        mut accept: impl FnMut(NodeId) -> Option<T>,
+        guard: &'g Guard,
+        mut accept: impl FnMut(NodeId, &'g AtomicU64) -> Option<T>,
     ) -> Option<T> {
         let set = self.ways(guard).set(hash);
         let first = hash.first_way();
-        for step in 0..WAYS {
+        let mut way = first;
+        loop {
             // Relaxed: a hint; what it leads to is loaded and checked on its own.
-            let entry = set.0[(first + step) % WAYS].load(Ordering::Relaxed);
+            let entry = set.ways[way].load(Ordering::Relaxed);
             if entry >> 32 == hash.tag()
                 && entry as u32 != 0
-                && let Some(found) = accept(NodeId::new(entry as u32))
+                && let Some(found) = accept(NodeId::new(entry as u32), &set.hints[way])
             {
                 return Some(found);
             }
+            way = (way + 1) % WAYS;
+            if way == first {
+                return None;
+            }
         }
-        None
     }
 
-    /// Notes where a path led. An entry that `is_stale` gives way; if none is, some other does now and then.
-    pub(super) fn fill(&self, hash: PathHash, id: NodeId, guard: &Guard, is_stale: impl Fn(NodeId) -> bool) {
+    /// Notes where a path led, and a hint. An entry that `is_stale` gives way; if none is, some other does now and then.
+    pub(super) fn fill(
+        &self,
+        hash: PathHash,
+        id: NodeId,
+        hint: u64,
+        guard: &Guard,
+        is_stale: impl Fn(NodeId) -> bool,
+    ) {
         let set = self.ways(guard).set(hash);
         let first = hash.first_way();
         let new = hash.tag() << 32 | u64::from(id.get());
         let mut room = None;
         for way in (0..WAYS).map(|step| (first + step) % WAYS) {
-            let entry = set.0[way].load(Ordering::Relaxed);
+            let entry = set.ways[way].load(Ordering::Relaxed);
             if entry == new {
                 return;
             }
@@ -132,13 +149,14 @@ impl Cache {
                 break;
             }
         }
-        let stale = |way: &usize| is_stale(NodeId::new(set.0[*way].load(Ordering::Relaxed) as u32));
+        let stale = |way: &usize| is_stale(NodeId::new(set.ways[*way].load(Ordering::Relaxed) as u32));
         let room = room.or_else(|| (0..WAYS).find(stale)).or_else(|| {
             let draw = draw();
             draw.is_multiple_of(REPLACE_ONE_IN).then_some((draw / REPLACE_ONE_IN) as usize % WAYS)
         });
         if let Some(way) = room {
-            set.0[way].store(new, Ordering::Relaxed);
+            set.hints[way].store(hint, Ordering::Relaxed);
+            set.ways[way].store(new, Ordering::Relaxed);
         }
     }
 
@@ -225,38 +243,39 @@ mod tests {
         let handle = collector.register();
         let guard = handle.pin();
         let hash = |n: u64| PathHash(n << 32 | 5);
+        let find = |n| cache.find(hash(n), &guard, |id, hint| Some((id, hint.load(Ordering::Relaxed))));
         for n in 1..=8 {
-            cache.fill(hash(n), NodeId::new(n as u32), &guard, |_| false);
+            cache.fill(hash(n), NodeId::new(n as u32), n, &guard, |_| false);
         }
         for n in 1..=8 {
-            assert_eq!(cache.find(hash(n), &guard, Some), Some(NodeId::new(n as u32)));
+            assert_eq!(find(n), Some((NodeId::new(n as u32), n)));
         }
         // A ninth finds no room unless an entry is stale, or luck.
-        cache.fill(hash(9), NodeId::new(9), &guard, |id| id == NodeId::new(3));
-        assert_eq!(cache.find(hash(9), &guard, Some), Some(NodeId::new(9)));
-        assert_eq!(cache.find(hash(3), &guard, Some), None);
+        cache.fill(hash(9), NodeId::new(9), 90, &guard, |id| id == NodeId::new(3));
+        assert_eq!(find(9), Some((NodeId::new(9), 90)));
+        assert_eq!(find(3), None);
         // The same path again takes the place of its own entry.
-        cache.fill(hash(9), NodeId::new(10), &guard, |_| false);
-        assert_eq!(cache.find(hash(9), &guard, Some), Some(NodeId::new(10)));
+        cache.fill(hash(9), NodeId::new(10), 100, &guard, |_| false);
+        assert_eq!(find(9), Some((NodeId::new(10), 100)));
     }
 
     #[test]
     fn it_grows_and_shrinks_with_the_nodes_and_every_byte_is_refunded() {
-        let budget = Arc::new(Budget::new(1 << 14));
+        let budget = Arc::new(Budget::new(1 << 15));
         let cache = Cache::new(budget.clone()).expect("room");
         let collector = Collector::new();
         {
             let handle = collector.register();
             let guard = handle.pin();
-            assert_eq!(cache.size_bytes(&guard), 4096);
-            cache.grow(341, &guard);
-            assert_eq!(cache.size_bytes(&guard), 4096);
-            cache.grow(342, &guard);
             assert_eq!(cache.size_bytes(&guard), 8192);
+            cache.grow(341, &guard);
+            assert_eq!(cache.size_bytes(&guard), 8192);
+            cache.grow(342, &guard);
+            assert_eq!(cache.size_bytes(&guard), 16384);
             // No room for the next size: it stays.
             cache.grow(10_000, &guard);
-            assert_eq!(cache.size_bytes(&guard), 8192);
-            assert_eq!(cache.shrink(10, &guard), 4096);
+            assert_eq!(cache.size_bytes(&guard), 16384);
+            assert_eq!(cache.shrink(10, &guard), 8192);
         }
         drop(collector);
         drop(cache);

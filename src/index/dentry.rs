@@ -25,7 +25,7 @@ use super::{
     word::{self, Target, Word},
 };
 use crate::{
-    arena::Magazine,
+    arena::{Magazine, Near},
     epoch::Guard,
     map::Zeroable,
     sync::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -143,6 +143,11 @@ impl<'g> DentryRef<'g> {
     #[inline]
     pub(super) fn address(self) -> u64 {
         self.ptr.as_ptr().expose_provenance() as u64
+    }
+
+    /// Where it is, for prefetching.
+    pub(super) fn near(self, memory: &Memory) -> Near {
+        memory.near(self.ptr.cast(), size_bytes(self.name().len()))
     }
 
     pub(super) fn as_ptr(self) -> *const Dentry {

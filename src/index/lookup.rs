@@ -1,28 +1,33 @@
 //! Finding the node of a path.
 //!
-//! The hot way: hash of the text as written → cache → node → and then up, comparing names from the end of the text: when the
-//! root is reached with nothing left, the text was canonical and led here. The cold way: canonicalise, walk down the table, from
-//! the last directory on if the cache knows that one.
+//! The hot way: hash of the text as written → cache → node → its name is the end of the text, and the directory it is in is where
+//! the rest of the text leads to. That is known of directories that were asked for before (`prefix`), or found by going up,
+//! comparing names from the end of the text: when the root is reached with nothing left, the text was canonical and led here.
+//! The cold way: canonicalise, walk down the table, from the last directory on if the cache knows that one.
 //!
-//! Both read the `moves` word before and after. A directory that stands is where it was as long as that word is the same, and
+//! All read the stamp of `moves` before and after. A directory that stands is where it was as long as that is the same, and
 //! cannot go while something in it is bound; so if each name on the way was seen bound, the whole path was at the instant the
 //! last (going down) or the first (going up) was seen.
+//!
+//! A hit is a chain of cache misses: the set of the cache, then node, name and content. Where the latter two were last stands
+//! beside the former, so that all but the first come at once.
 
 use super::{
     Index, IndexError, Kind,
     cache::PathHash,
     chaos::may_stop_here,
     dentry::DentryRef,
-    descriptor,
     error::Result,
     node::{GONE, Node, NodeId},
     table::Key,
     word::{self, Target},
 };
 use crate::{
+    arena::Near,
     epoch::Guard,
+    map::prefetch,
     path::{self, Canonical},
-    sync::Ordering,
+    sync::{AtomicU64, Ordering},
 };
 use std::hash::{BuildHasher, Hasher};
 
@@ -34,7 +39,7 @@ pub(crate) struct Bound<'g> {
     kind: Kind,
     /// `None` for the root.
     pub(super) dentry: Option<DentryRef<'g>>,
-    /// The `moves` word's value.
+    /// The stamp of `moves`.
     pub(super) moves: u64,
 }
 
@@ -83,6 +88,48 @@ impl<'g> Bound<'g> {
     }
 }
 
+/// From where a dentry begins to its last byte that is touched of a name of usual length.
+const DENTRY_FETCH_BYTES: usize = 56;
+
+/// A text taken apart: the path of a directory and a name in it.
+#[derive(Clone, Copy)]
+struct Spelled<'t> {
+    above: &'t [u8],
+    name: &'t [u8],
+    above_hash: u64,
+    hash: PathHash,
+}
+
+/// What a reader found by the cache, and where that says what to fetch.
+#[derive(Clone, Copy)]
+pub(crate) struct Glimpse<'g> {
+    pub(crate) bound: Bound<'g>,
+    hint: &'g AtomicU64,
+    seen: u64,
+    /// What was fetched.
+    name: *const u8,
+    content: *const u8,
+}
+
+impl Glimpse<'_> {
+    #[inline]
+    fn is_name_elsewhere(&self) -> bool {
+        self.bound.dentry.is_some_and(|dentry| dentry.as_ptr().cast() != self.name)
+    }
+}
+
+fn name_hint(hint: u64) -> Near {
+    Near((hint >> 32) as u32)
+}
+
+fn content_hint(hint: u64) -> Near {
+    Near(hint as u32)
+}
+
+fn hint(name: Near, content: Near) -> u64 {
+    u64::from(name.0) << 32 | u64::from(content.0)
+}
+
 /// How far a walk came.
 pub(super) enum Walk<'g> {
     Found(Bound<'g>),
@@ -90,19 +137,6 @@ pub(super) enum Walk<'g> {
     Missing(Bound<'g>, usize),
     /// A file where a directory was needed; its path ends there.
     NotADirectory(usize),
-}
-
-/// `text` without the name it ends with. Names are short: compared here, in two words that overlap, they cost less than the
-/// call of the library's comparison.
-#[inline(always)]
-fn without_name<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
-    let (rest, end) = text.split_at_checked(text.len().checked_sub(name.len())?)?;
-    let same = match name.len() {
-        4..8 => end.first_chunk::<4>() == name.first_chunk() && end.last_chunk::<4>() == name.last_chunk(),
-        8..=16 => end.first_chunk::<8>() == name.first_chunk() && end.last_chunk::<8>() == name.last_chunk(),
-        _ => end == name,
-    };
-    same.then_some(rest)
 }
 
 impl Index {
@@ -119,28 +153,54 @@ impl Index {
     /// The node of a path; `None` if the last of its names, or a directory above it, is missing.
     #[inline]
     pub(crate) fn lookup_if_any<'g>(&'g self, path: &str, guard: &'g Guard) -> Result<Option<Bound<'g>>> {
-        match self.cached(path, self.path_hash(path), guard) {
+        match self.cached(path, guard) {
             Some(bound) => Ok(Some(bound)),
             None => self.lookup_cold(path, guard),
         }
     }
 
     /// Where the cache says that a path leads, for a reader, who asks [`Bound::still`] before relying on it: only then was the
-    /// path bound to the node, at the instant of that answer or earlier. `met` is told of nodes as soon as they come in sight,
-    /// before their names have been compared, so that what will be needed of them can be fetched meanwhile.
+    /// path bound to the node, at the instant of that answer or earlier. Its content is being fetched, if it is where it was.
     #[inline(always)]
-    pub(crate) fn glimpse<'g>(
-        &'g self,
-        path: &str,
-        guard: &'g Guard,
-        met: impl Fn(NodeId, &Node),
-    ) -> Option<Bound<'g>> {
+    pub(crate) fn glimpse<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Glimpse<'g>> {
         let moves = self.moves_now();
-        self.cache.find(self.path_hash(path), guard, |id| {
-            let node = self.slot(id);
-            met(id, node);
-            self.verify(id, node, path.as_bytes(), moves, guard)
+        let spelled = self.spelled(path);
+        self.cache.find(spelled.hash, guard, |id, hint| {
+            // Relaxed: a guess at addresses that are only fetched.
+            let seen = hint.load(Ordering::Relaxed);
+            let (name, content) = (self.fetch(id, seen), self.memory.far(content_hint(seen)));
+            prefetch(content);
+            let bound = self.verify(id, self.slot(id), &spelled, moves, guard)?;
+            Some(Glimpse { bound, hint, seen, name, content })
         })
+    }
+
+    /// Whether something else than what it came to is fetched ahead for this path: its content is at `content`.
+    #[inline]
+    pub(crate) fn is_misled(&self, glimpse: &Glimpse<'_>, content: *const u8) -> bool {
+        glimpse.content != content || glimpse.is_name_elsewhere()
+    }
+
+    /// Notes for next time that its content is at `content`.
+    pub(crate) fn lead(&self, glimpse: &Glimpse<'_>, content: Near) {
+        let name = match glimpse.bound.dentry.filter(|_| glimpse.is_name_elsewhere()) {
+            Some(dentry) => dentry.near(&self.memory),
+            None => name_hint(glimpse.seen),
+        };
+        let now = hint(name, content);
+        if now != glimpse.seen {
+            glimpse.hint.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts to bring near what a look-up touches of a node: itself and its name, whose place this gives back.
+    #[inline]
+    fn fetch(&self, id: NodeId, hint: u64) -> *const u8 {
+        prefetch(self.slot(id));
+        let name = self.memory.far(name_hint(hint));
+        prefetch(name);
+        prefetch(name.wrapping_add(DENTRY_FETCH_BYTES));
+        name
     }
 
     #[cold]
@@ -189,17 +249,20 @@ impl Index {
 
     /// By the cache or by walking.
     pub(super) fn locate<'g>(&'g self, text: &str, guard: &'g Guard) -> Walk<'g> {
-        match self.cached(text, self.path_hash(text), guard) {
+        match self.cached(text, guard) {
             Some(bound) => Walk::Found(bound),
             None => self.walk(text, guard),
         }
     }
 
-    #[inline]
-    pub(super) fn path_hash(&self, text: &str) -> PathHash {
+    #[inline(always)]
+    fn spelled<'t>(&self, text: &'t str) -> Spelled<'t> {
+        let (above, name) = path::cut(text.as_bytes());
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(text.as_bytes());
-        PathHash(hasher.finish())
+        hasher.write(above);
+        let above_hash = hasher.finish();
+        hasher.write(name);
+        Spelled { above, name, above_hash, hash: PathHash(hasher.finish()) }
     }
 
     #[inline]
@@ -210,56 +273,70 @@ impl Index {
         Key { hash: hasher.finish() as u32, parent, name: name.as_bytes() }
     }
 
-    /// The `moves` word's value; does not help.
+    /// The stamp of `moves`; does not help.
     #[inline]
     pub(super) fn moves_now(&self) -> u64 {
-        // Acquire: pairs with the decision of a move: what was read before this of its effects comes with its count.
-        let bits = self.moves.load(Ordering::Acquire);
-        descriptor::resolve(&self.moves, bits)
+        self.moves.stamp()
     }
 
     #[inline]
-    fn cached<'g>(&'g self, text: &str, hash: PathHash, guard: &'g Guard) -> Option<Bound<'g>> {
+    fn cached<'g>(&'g self, text: &str, guard: &'g Guard) -> Option<Bound<'g>> {
         let moves = self.moves_now();
-        let bound = self
-            .cache
-            .find(hash, guard, |id| self.verify(id, self.slot(id), text.as_bytes(), moves, guard))?;
+        let spelled = self.spelled(text);
+        let bound = self.cache.find(spelled.hash, guard, |id, hint| {
+            self.fetch(id, hint.load(Ordering::Relaxed));
+            self.verify(id, self.slot(id), &spelled, moves, guard)
+        })?;
         (self.moves_now() == moves).then_some(bound)
     }
 
-    /// Whether `text` leads to `id`: up from the node to the root, consuming the text from its end.
+    /// Whether the text leads to `id`.
     #[inline(always)]
     fn verify<'g>(
         &'g self,
         id: NodeId,
         node: &'g Node,
-        text: &[u8],
+        spelled: &Spelled<'_>,
         moves: u64,
         guard: &'g Guard,
     ) -> Option<Bound<'g>> {
         let dentry = self.dentry_of(node, guard)?;
         let target = dentry.target().filter(|target| target.id == id)?;
-        let (mut lower, mut rest) = (dentry, text);
-        loop {
-            rest = without_name(rest, lower.name())?;
-            let parent = lower.parent();
-            if parent == NodeId::ROOT {
-                break;
-            }
-            rest = rest.strip_suffix(b"/")?;
-            may_stop_here();
-            lower = self.dentry_of(self.slot(parent), guard)?;
-            if !lower.is_bound_to(Target { id: parent, kind: Kind::Directory }) {
-                return None;
-            }
+        if !path::same(dentry.name(), spelled.name) {
+            return None;
         }
-        (rest.is_empty() || rest == b"/").then_some(Bound {
-            id,
-            node,
-            kind: target.kind,
-            dentry: Some(dentry),
-            moves,
-        })
+        let parent = dentry.parent();
+        let is_there = match spelled.above {
+            [] => parent == NodeId::ROOT,
+            above => {
+                self.prefixes.find(spelled.above_hash, above, moves, guard) == Some(parent)
+                    || self.leads_to(spelled, parent, moves, guard)
+            }
+        };
+        is_there.then_some(Bound { id, node, kind: target.kind, dentry: Some(dentry), moves })
+    }
+
+    /// Whether the text above the name leads to `directory`: from there up to the root, consuming the text from its end. If so,
+    /// that is noted.
+    #[cold]
+    fn leads_to(&self, spelled: &Spelled<'_>, directory: NodeId, moves: u64, guard: &Guard) -> bool {
+        let (mut at, mut rest) = (directory, spelled.above);
+        while at != NodeId::ROOT {
+            may_stop_here();
+            let Some(dentry) = self.dentry_of(self.slot(at), guard) else { return false };
+            let (above, name) = path::cut(rest);
+            if name != dentry.name() || !dentry.is_bound_to(Target { id: at, kind: Kind::Directory }) {
+                return false;
+            }
+            (at, rest) = (dentry.parent(), above);
+        }
+        let leads = rest.is_empty();
+        // Each name was seen bound: if nothing has moved meanwhile, the whole was at the instant the first was seen.
+        if leads && self.moves_now() == moves {
+            let directories = self.dir_count();
+            self.prefixes.fill(spelled.above_hash, spelled.above, moves, directory, directories, guard);
+        }
+        leads
     }
 
     /// The dentry that a node points back to.
@@ -278,7 +355,7 @@ impl Index {
             let moves = self.moves_now();
             // The root is never in the cache.
             let known = above.len() > 1;
-            let parent = known.then(|| self.cached(above, self.path_hash(above), guard)).flatten();
+            let parent = known.then(|| self.cached(above, guard)).flatten();
             let end = match parent.filter(|parent| parent.is_dir() && parent.moves == moves) {
                 Some(parent) => match self.child(&parent, &text[above.len() + 1..], guard) {
                     Some(child) => Walk::Found(child),
@@ -329,7 +406,8 @@ impl Index {
     pub(super) fn note(&self, text: &str, bound: &Bound<'_>, guard: &Guard) {
         let Some(dentry) = bound.dentry else { return };
         self.point_back(bound.id, dentry);
-        self.cache.fill(self.path_hash(text), bound.id, guard, |id| {
+        let hint = hint(dentry.near(&self.memory), Near::default());
+        self.cache.fill(self.spelled(text).hash, bound.id, hint, guard, |id| {
             self.slot(id).dentry.load(Ordering::Relaxed) <= GONE
         });
     }

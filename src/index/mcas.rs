@@ -217,7 +217,7 @@ impl Index {
     /// The number of directory moves, when none is under way.
     pub(super) fn settled_moves(&self, guard: &Guard) -> u64 {
         loop {
-            let seen = self.moves.load(Ordering::SeqCst);
+            let seen = self.moves.word.load(Ordering::SeqCst);
             match word::descriptor(seen) {
                 Some(other) => self.help(other, guard),
                 None => return seen,

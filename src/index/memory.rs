@@ -7,7 +7,7 @@
 
 use super::error::{IndexError, Result};
 use crate::{
-    arena::{Arena, Budget, Magazine},
+    arena::{Arena, Budget, Magazine, Near},
     epoch::Guard,
     map::{Zeroable, Zeroed},
     order::Order,
@@ -108,6 +108,17 @@ impl Memory {
             return Err(IndexError::Memory(_size_bytes as u64));
         }
         Ok(())
+    }
+
+    /// The place of what came from `alloc` with this size, in half a word.
+    pub(super) fn near(&self, ptr: NonNull<u8>, size_bytes: usize) -> Near {
+        self.arena.near_raw(ptr, size_bytes)
+    }
+
+    /// The address that was meant, or some other.
+    #[inline]
+    pub(super) fn far(&self, near: Near) -> *const u8 {
+        self.arena.far(near)
     }
 
     /// # Safety

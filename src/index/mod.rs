@@ -27,7 +27,9 @@ mod memory;
 #[cfg(memfs_loom)]
 #[path = "../model/index.rs"]
 pub mod model;
+mod moves;
 mod node;
+mod prefix;
 mod remove;
 mod rename;
 mod table;
@@ -51,10 +53,9 @@ use crate::{
     epoch::Guard,
     map::prefetch,
     order::Order,
-    sync::{Arc, AtomicU64, Ordering},
+    sync::{Arc, Ordering},
 };
 use children::Body;
-use crossbeam_utils::CachePadded;
 use error::Result;
 use memory::{Memory, Striped, stripe_of};
 use std::io;
@@ -70,9 +71,9 @@ pub(crate) struct Cx<'g> {
 
 /// The tree of names.
 pub(crate) struct Index {
-    /// How many directories have moved, or the descriptor of the move that is under way.
-    moves: CachePadded<AtomicU64>,
+    moves: Arc<moves::Moves>,
     cache: cache::Cache,
+    prefixes: prefix::Prefixes,
     table: table::Table,
     hasher: ahash::RandomState,
     files: Striped,
@@ -89,8 +90,9 @@ impl Index {
         let nodes = Arc::new(Pool::new(memory.budget().clone(), capacity)?);
         let full = |_| io::Error::new(io::ErrorKind::OutOfMemory, "no room for an empty index");
         let index = Self {
-            moves: CachePadded::new(AtomicU64::new(word::moves(0))),
+            moves: Arc::new(moves::Moves::new()),
             cache: cache::Cache::new(memory.budget().clone()).map_err(full)?,
+            prefixes: prefix::Prefixes::new(memory.budget().clone()).map_err(full)?,
             table: table::Table::new(memory.clone()).map_err(full)?,
             hasher: hasher(),
             files: Striped::new(),
@@ -183,7 +185,11 @@ impl Index {
     /// Bytes of the index itself, nodes included, as asked for from the arena.
     pub(crate) fn size_bytes(&self, guard: &Guard) -> u64 {
         let nodes = (self.len() + 1) * size_of::<Node>() as u64;
-        nodes + self.memory.bytes() + self.table.size_bytes() + self.cache.size_bytes(guard)
+        nodes
+            + self.memory.bytes()
+            + self.table.size_bytes()
+            + self.cache.size_bytes(guard)
+            + self.prefixes.size_bytes(guard)
     }
 
     /// Gives up memory the index can do without; returns bytes that are free, or will be when the epoch has passed.
@@ -210,14 +216,26 @@ impl Index {
     /// Gives the slot back after the epoch, and a directory's body with it. The caller had the last reference.
     pub(crate) fn retire(&self, id: NodeId, cx: &Cx<'_>) {
         let node = self.slot(id);
-        if node.is_directory_slot() {
+        let was_directory = node.is_directory_slot();
+        if was_directory {
             self.retire_body(Target { id, kind: Kind::Directory }, cx.guard);
         }
         node.clear();
         let nodes: *const Pool<Node> = &*self.nodes;
-        // SAFETY: the pool is behind an `Arc` of the index, which outlives the collector (`epoch`, invariant 3). The slot had
-        // its last reference released (caller), and no name leads to it: whoever pins later cannot come to rely on it.
-        unsafe { cx.guard.defer_unchecked(move || (*nodes).free(id.get())) };
+        // SAFETY: pool and stamp are behind `Arc`s of the index, which outlives the collector (`epoch`, invariant 3). The slot
+        // had its last reference released (caller), and no name leads to it: whoever pins later cannot come to rely on it.
+        unsafe {
+            if was_directory {
+                let moves: *const moves::Moves = &*self.moves;
+                cx.guard.defer_unchecked(move || {
+                    // By now nobody takes it for the directory any more who has not noted so already (`prefix`).
+                    (*moves).number_freed();
+                    (*nodes).free(id.get());
+                });
+            } else {
+                cx.guard.defer_unchecked(move || (*nodes).free(id.get()));
+            }
+        }
     }
 
     /// A removed directory's names that died unburied are taken out of the table, so that none is left when the id is used

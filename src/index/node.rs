@@ -72,7 +72,8 @@ pub(crate) struct Node {
     /// The name counts one, every open handle one.
     refs: AtomicU32,
     state: AtomicU32,
-    spare: AtomicU32,
+    /// The scorer's era in which the file was seen to be counted as high as it can be.
+    pub(crate) hottest: AtomicU32,
 }
 
 #[cfg(not(memfs_loom))]
@@ -108,7 +109,7 @@ impl Node {
         self.age.store(init.age, Ordering::Relaxed);
         self.accessed.store(init.accessed, Ordering::Relaxed);
         self.refs.store(1, Ordering::Relaxed);
-        self.spare.store(0, Ordering::Relaxed);
+        self.hottest.store(0, Ordering::Relaxed);
         self.state.store(if file { FILE } else { DIRECTORY }, Ordering::Release);
     }
 
@@ -203,7 +204,7 @@ unsafe impl Zeroable for Node {
             accessed: AtomicU32::new(0),
             refs: AtomicU32::new(0),
             state: AtomicU32::new(0),
-            spare: AtomicU32::new(0),
+            hottest: AtomicU32::new(0),
         }
     }
 }

@@ -38,7 +38,8 @@ impl Index {
     }
 
     fn try_rename(&self, from: &Canonical<'_>, to: &Canonical<'_>, cx: &Cx<'_>) -> Result<Attempt> {
-        let moves = self.settled_moves(cx.guard);
+        let moves_word = self.settled_moves(cx.guard);
+        let moves = self.moves.stamp_at(moves_word);
         let source = self.find(from, cx.guard)?;
         let parent = match to.split() {
             Some((parent, name)) => Some((self.find_directory(parent, cx.guard)?, name)),
@@ -58,7 +59,7 @@ impl Index {
             return Ok(Attempt::Again);
         }
         let Some(reserved) = self.reserve(&parent, name, cx)? else { return Ok(Attempt::Again) };
-        let attempt = self.rename_onto(&source, &parent, &reserved, to, cx);
+        let attempt = self.rename_onto(&source, &parent, &reserved, moves_word, to, cx);
         if reserved.target.is_none() && !matches!(attempt, Ok(Attempt::Done(_))) {
             self.abandon(reserved.dentry, cx);
         }
@@ -70,6 +71,7 @@ impl Index {
         source: &Bound<'g>,
         parent: &Bound<'g>,
         reserved: &Reserved<'g>,
+        moves_word: u64,
         to: &Canonical<'_>,
         cx: &Cx<'g>,
     ) -> Result<Attempt> {
@@ -99,7 +101,7 @@ impl Index {
             moved,
             destination: Some((reserved.dentry, reserved.target)),
             closing: closing.map(|replaced| self.body(replaced, cx.guard)),
-            moves: moved.is_dir().then_some((&*self.moves, source.moves)),
+            moves: moved.is_dir().then_some((&self.moves.word, moves_word)),
             record,
         };
         let Some(descriptor) = Descriptor::new(&plan, &self.memory, cx.magazine, cx.guard)? else {

@@ -14,7 +14,10 @@ impl Index {
     pub(crate) fn validate(&self, guard: &Guard) {
         self.nodes.validate().expect("the pool of nodes is sound");
         self.table.validate();
-        assert!(word::descriptor(self.moves.load(Ordering::SeqCst)).is_none(), "a move was left half-way");
+        assert!(
+            word::descriptor(self.moves.word.load(Ordering::SeqCst)).is_none(),
+            "a move was left half-way"
+        );
         let mut entries: HashMap<NodeId, HashSet<u64>> = HashMap::new();
         let mut named = HashSet::from([NodeId::ROOT]);
         let (mut files, mut directories) = (0, 0);

@@ -27,6 +27,8 @@ pub(super) const OPEN: u64 = 5;
 /// A directory's state word: it was removed, empty, for good.
 pub(super) const CLOSED: u64 = 6;
 const MOVES_TAG: u64 = 7;
+/// Where the count begins in a `moves` word.
+pub(super) const MOVES_SHIFT: u32 = 3;
 
 /// A node as a name refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +115,13 @@ pub(super) fn of_descriptor(descriptor: *const Descriptor) -> u64 {
 
 /// The `moves` word after `count` directory moves.
 pub(super) fn moves(count: u64) -> u64 {
-    count << 3 | MOVES_TAG
+    count << MOVES_SHIFT | MOVES_TAG
 }
 
 /// The `moves` word after one more.
 pub(super) fn next_move(bits: u64) -> u64 {
     debug_assert_eq!(bits & TAG_MASK, MOVES_TAG);
-    bits.wrapping_add(1 << 3)
+    bits.wrapping_add(1 << MOVES_SHIFT)
 }
 
 #[cfg(test)]

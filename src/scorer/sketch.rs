@@ -7,8 +7,8 @@
 
 use crate::{
     epoch::Guard,
-    map::{Zeroable, Zeroed, prefetch},
-    sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*},
+    map::{Zeroable, Zeroed},
+    sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
 use std::io;
@@ -19,6 +19,8 @@ const ROWS: usize = 4;
 pub(crate) const SATURATED: u8 = 15;
 /// Increments per resident file after which everything has been halved once.
 const HALVING_INCREMENTS: u64 = 40;
+/// See [`Sketch::era`].
+const ERAS_PER_PASS: usize = 16;
 /// Files one block serves: 128 counters, four a file.
 const FILES_PER_BLOCK: usize = 32;
 
@@ -79,6 +81,8 @@ pub(crate) struct Sketch {
     /// Increments not yet turned into halved blocks.
     owed: CachePadded<AtomicU64>,
     passes: AtomicU64,
+    /// Sixteenths of passes, as [`era`](Sketch::era) tells them.
+    eras: AtomicU32,
 }
 
 /// Spreads a small key over 64 bits: the two halves of one long product (the mixing step of wyhash, Wang 2019).
@@ -99,6 +103,7 @@ impl Sketch {
             hand: CachePadded::new(AtomicUsize::new(0)),
             owed: CachePadded::new(AtomicU64::new(0)),
             passes: AtomicU64::new(0),
+            eras: AtomicU32::new(1),
         })
     }
 
@@ -112,10 +117,11 @@ impl Sketch {
         unsafe { &*table }
     }
 
-    /// Brings the line near that [`record`](Self::record) will touch.
+    /// A number that changes sixteen times in a pass, and is not 0: a counter that was seen saturated is, until it changes,
+    /// either saturated or has lost at most a sixteenth of what it will count in the pass to come.
     #[inline]
-    pub(crate) fn prefetch(&self, key: u64, guard: &Guard) {
-        prefetch(self.table(guard).block(spread(key)));
+    pub(crate) fn era(&self) -> u32 {
+        self.eras.load(Relaxed)
     }
 
     /// Counts one use of `key`; says whether a counter was raised. Costs one cache line, and no write once the key's
@@ -169,6 +175,8 @@ impl Sketch {
             return;
         }
         let from = self.hand.fetch_add(due as usize, Relaxed);
+        let era = (from + due as usize) * ERAS_PER_PASS / table.len();
+        self.eras.store(era as u32 | 1 << 31, Relaxed);
         for turn in from..from + due as usize {
             Self::halve(table.block(turn as u64));
             if turn & table.mask == table.mask {

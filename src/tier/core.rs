@@ -305,10 +305,24 @@ impl Core {
         super::heat::read(self, local, spot.node);
     }
 
+    /// Counts a use, unless the file was seen to be counted as high as it can be in this era; whether a counter was raised.
+    #[inline]
+    fn raise(&self, id: NodeId, node: &Node, guard: &Guard) -> bool {
+        let era = self.sketch.era();
+        if node.hottest.load(Relaxed) == era {
+            return false;
+        }
+        let raised = self.sketch.record(u64::from(id.get()), guard);
+        if !raised {
+            node.hottest.store(era, Relaxed);
+        }
+        raised
+    }
+
     /// The scorer's share of a use.
     #[inline]
     pub(crate) fn request(&self, local: &Local, id: NodeId, node: &Node, guard: &Guard) {
-        let raised = self.sketch.record(u64::from(id.get()), guard);
+        let raised = self.raise(id, node, guard);
         let epoch = self.clock.epoch();
         let age = node.age.load(Relaxed);
         if age != epoch {

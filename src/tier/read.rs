@@ -78,27 +78,26 @@ impl Drop for OnePiece {
 impl Core {
     /// A file's one block in RAM, found without a walk and counted as a use; `None` asks for the long way, and says nothing.
     ///
-    /// A hit is a chain of cache misses: node, name, bytes. What will be touched is fetched as soon as it is known, so that
-    /// all but the node's come at once.
+    /// A hit is a chain of cache misses: what the path's entry in the cache leads to is fetched at once, all that the rest of this
+    /// will touch.
     #[inline(always)]
     fn hot<'g>(&'g self, local: &Local, at: At<'_>, guard: &'g Guard) -> Option<BlockRef> {
-        let spot = match at {
+        let (spot, glimpse) = match at {
             At::Path(path) => {
-                let bound = self.index.glimpse(path, guard, |id, node| {
-                    self.sketch.prefetch(u64::from(id.get()), guard);
-                    // Relaxed: a guess at an address that nobody reads.
-                    if let Content::Ram(block) = Word::from_bits(node.content.load(Relaxed)).content() {
-                        self.ground.arena.prefetch(block);
-                    }
-                })?;
-                Spot::of(bound)
+                let glimpse = self.index.glimpse(path, guard)?;
+                (Spot::of(glimpse.bound), Some(glimpse))
             }
-            At::Node(id) => Spot::held(id, self.index.held(id)),
+            At::Node(id) => (Spot::held(id, self.index.held(id)), None),
         };
         // A directory's content is the address of its body, which reads as no block.
         let Content::Ram(block) = spot.raw_word().content() else { return None };
         if !spot.still(self) {
             return None;
+        }
+        if let Some(glimpse) = glimpse
+            && self.index.is_misled(&glimpse, self.ground.arena.place(block))
+        {
+            self.index.lead(&glimpse, self.ground.arena.near(block));
         }
         local.counters.hits.add(1);
         self.touch(local, &spot, guard);

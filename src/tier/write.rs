@@ -58,10 +58,10 @@ impl Core {
             return false;
         }
         let guard = local.pin();
-        let found =
-            self.index.glimpse(path, &guard, |id, _| self.sketch.prefetch(u64::from(id.get()), &guard));
-        let Some(bound) = found.filter(|bound| !bound.is_dir()) else { return false };
-        let spot = Spot::of(bound);
+        let Some(found) = self.index.glimpse(path, &guard).filter(|found| !found.bound.is_dir()) else {
+            return false;
+        };
+        let spot = Spot::of(found.bound);
         let priority = naming.priority.unwrap_or_else(|| heat::priority(spot.node));
         if priority.is_locked() || self.is_closed() {
             return false;
@@ -78,6 +78,9 @@ impl Core {
             && self.log.is_none()
         {
             heat::set_priority(self, spot.node, priority);
+        }
+        if let Content::Ram(block) = staged.word.content() {
+            self.index.lead(&found, self.ground.arena.near(block));
         }
         staged.publish();
         drop(guard);

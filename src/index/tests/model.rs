@@ -258,3 +258,26 @@ fn a_large_directory_and_a_grown_table_lose_nothing() {
     assert_eq!(worker.names("/more"), names);
     assert_eq!(worker.lookup("/more/00001"), Ok((ids[1], Kind::File)));
 }
+
+#[test]
+fn the_number_of_a_directory_that_is_used_again_does_not_answer_for_its_former_path() {
+    let store = Store::new();
+    let worker = store.worker();
+    let mut former: std::collections::HashMap<(NodeId, NodeId), String> = std::collections::HashMap::new();
+    let mut used_again = 0;
+    for round in 0..300 {
+        let (directory, file) = (format!("/{round}"), format!("/{round}/file"));
+        let ids = (worker.mkdir(&directory), worker.put(&file));
+        // By the cache, which notes where the directory is.
+        assert_eq!(worker.lookup(&file).expect("there").0, ids.1);
+        if let Some(former) = former.insert(ids, file.clone()) {
+            let found = worker.lookup(&former);
+            assert!(matches!(found, Err(IndexError::NotFound(_))), "{former}: {found:?}");
+            used_again += 1;
+        }
+        worker.remove_file(&file).expect("there");
+        worker.remove_dir(&directory).expect("empty");
+        worker.quiesce();
+    }
+    assert!(used_again > 0, "no numbers were used again: nothing was tried");
+}

@@ -23,7 +23,7 @@ fn stopped_rename<'g>(index: &'g Index, from: &str, to: &str, cx: &Cx<'g>) -> &'
         moved: source.target(),
         destination: Some((reserved.dentry, reserved.target)),
         closing: reserved.target.filter(|target| target.is_dir()).map(|target| index.body(target, cx.guard)),
-        moves: source.is_dir().then_some((&*index.moves, source.moves)),
+        moves: source.is_dir().then(|| (&index.moves.word, index.settled_moves(cx.guard))),
         record: None,
     };
     Descriptor::new(&plan, &index.memory, cx.magazine, cx.guard).expect("room").expect("alive")

@@ -1,0 +1,256 @@
+//! From the path of a directory, as it was written, to the directory: what all files in it have in common is compared once, in
+//! one place, where going up from a file takes a node and a dentry for each directory above it.
+//!
+//! A hint with a stamp: four ways to a set, chosen by the hash of the text; an entry is written once, and replaced whole.
+//!
+//! # Invariants
+//! 1. An entry's text led to its directory at an instant when the stamp was the entry's. So as long as the stamp is that
+//!    (`moves`, invariant 1), and the directory has a name, which it has while anything in it is bound, the text leads to it.
+//! 2. Entries and tables are freed through the epoch, after something else took their place.
+
+use super::{cache::draw, error::Result, memory::Charged, node::NodeId};
+use crate::{
+    arena::Budget,
+    epoch::Guard,
+    map::Zeroable,
+    path,
+    sync::{Arc, AtomicPtr, AtomicU64, Ordering},
+};
+
+const WAYS: usize = if cfg!(memfs_loom) { 1 } else { 4 };
+const FIRST_SETS: usize = if cfg!(memfs_loom) { 1 } else { 16 };
+/// What of the limit all this may take.
+const PART_OF_LIMIT: usize = 256;
+/// Paths of directories that are longer are compared name by name.
+const TEXT_BYTES: usize = 115;
+/// Where all ways are taken by paths that hold, a newcomer takes one of them one time in so many.
+const REPLACE_ONE_IN: u32 = 8;
+
+/// Two cache lines.
+#[repr(C, align(64))]
+struct Prefix {
+    stamp: u64,
+    directory: NodeId,
+    len: u8,
+    text: [u8; TEXT_BYTES],
+}
+
+const _: () = assert!(size_of::<Prefix>() == 128);
+
+impl Prefix {
+    fn text(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
+    }
+}
+
+/// Addresses of entries, or 0, each below sixteen bits of its hash.
+#[repr(C, align(32))]
+struct Set([AtomicU64; WAYS]);
+
+const TAG_SHIFT: u32 = 48;
+
+// SAFETY: integer atomics only; zero is an empty way.
+unsafe impl Zeroable for Set {
+    #[cfg(memfs_loom)]
+    fn zeroed() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+struct Sets {
+    sets: Charged<Set>,
+    mask: usize,
+    budget: Arc<Budget>,
+}
+
+impl Sets {
+    fn new(budget: &Arc<Budget>, sets: usize) -> Result<Box<Self>> {
+        debug_assert!(sets.is_power_of_two());
+        let budget = budget.clone();
+        Ok(Box::new(Self { sets: Charged::new(&budget, sets)?, mask: sets - 1, budget }))
+    }
+
+    #[inline]
+    fn set(&self, hash: u64) -> &[AtomicU64; WAYS] {
+        &self.sets.get(hash as usize & self.mask).0
+    }
+
+    fn ways(&self) -> impl Iterator<Item = &AtomicU64> {
+        (0..=self.mask).flat_map(|set| &self.sets.get(set).0)
+    }
+}
+
+impl Drop for Sets {
+    /// By the collector, or by the last owner: nobody reads or fills any more.
+    fn drop(&mut self) {
+        for way in self.ways() {
+            // SAFETY: an entry leaves its way only when it is replaced, and this one is in it.
+            unsafe { discard(way.load(Ordering::Relaxed), &self.budget) };
+        }
+    }
+}
+
+fn entry_at(way: u64, _guard: &Guard) -> Option<&Prefix> {
+    let address = (way & ((1 << TAG_SHIFT) - 1)) as usize;
+    #[cfg(memfs_loom)]
+    if address != 0 {
+        crate::model::touch(address);
+    }
+    // SAFETY: loaded (Acquire) from a way under the guard: written before it was put there, retired through the epoch after it
+    // was replaced.
+    unsafe { std::ptr::with_exposed_provenance::<Prefix>(address).as_ref() }
+}
+
+/// # Safety
+/// `way` is 0 or was made by `fill`, and nobody can reach its entry.
+unsafe fn discard(way: u64, budget: &Budget) {
+    let address = (way & ((1 << TAG_SHIFT) - 1)) as usize;
+    if address != 0 {
+        #[cfg(memfs_loom)]
+        crate::model::dies(address);
+        // SAFETY: from `Box::into_raw` (caller).
+        drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Prefix>(address)) });
+        budget.refund(size_of::<Prefix>() as u64);
+    }
+}
+
+pub(super) struct Prefixes {
+    sets: AtomicPtr<Sets>,
+    budget: Arc<Budget>,
+}
+
+impl Prefixes {
+    pub(super) fn new(budget: Arc<Budget>) -> Result<Self> {
+        let sets = Box::into_raw(Sets::new(&budget, FIRST_SETS)?);
+        #[cfg(memfs_loom)]
+        crate::model::born(sets.addr());
+        Ok(Self { sets: AtomicPtr::new(sets), budget })
+    }
+
+    #[inline]
+    fn sets<'g>(&self, _guard: &'g Guard) -> &'g Sets {
+        let sets = self.sets.load(Ordering::Acquire);
+        #[cfg(memfs_loom)]
+        crate::model::touch(sets.addr());
+        // SAFETY: never null; retired through the epoch after it was replaced (`grow`), and we are pinned. Acquire: pairs with
+        // the exchange there.
+        unsafe { &*sets }
+    }
+
+    /// The directory that `text` led to when the stamp was `stamp`.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, text: &[u8], stamp: u64, guard: &Guard) -> Option<NodeId> {
+        for way in self.sets(guard).set(hash) {
+            // Acquire: pairs with the exchange in `fill`.
+            let way = way.load(Ordering::Acquire);
+            if way >> TAG_SHIFT == hash >> TAG_SHIFT
+                && let Some(entry) = entry_at(way, guard)
+                && entry.stamp == stamp
+                && path::same(entry.text(), text)
+            {
+                return Some(entry.directory);
+            }
+        }
+        None
+    }
+
+    /// Notes where `text` led when the stamp was `stamp`, unless there is no memory for it. `directories`: how many there are.
+    pub(super) fn fill(
+        &self,
+        hash: u64,
+        text: &[u8],
+        stamp: u64,
+        directory: NodeId,
+        directories: u64,
+        guard: &Guard,
+    ) {
+        let Some(len) = u8::try_from(text.len()).ok().filter(|_| text.len() <= TEXT_BYTES) else { return };
+        let sets = self.grown(directories, guard);
+        let Some((way, seen)) = Self::room(sets.set(hash), text, stamp, guard) else { return };
+        if !self.budget.try_charge(size_of::<Prefix>() as u64) {
+            return;
+        }
+        let mut entry = Box::new(Prefix { stamp, directory, len, text: [0; TEXT_BYTES] });
+        entry.text[..text.len()].copy_from_slice(text);
+        let address = Box::into_raw(entry).expose_provenance() as u64;
+        debug_assert_eq!(address >> TAG_SHIFT, 0);
+        #[cfg(memfs_loom)]
+        crate::model::born(address as usize);
+        let new = hash >> TAG_SHIFT << TAG_SHIFT | address;
+        // AcqRel: the entry is written before it is seen, and what is retired was seen whole.
+        match way.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => {
+                let budget = self.budget.clone();
+                // SAFETY: taken out of the one place that leads to it, by us alone; whoever reads it is pinned.
+                unsafe { guard.defer_unchecked(move || discard(seen, &budget)) };
+            }
+            // SAFETY: never shared.
+            Err(_) => unsafe { discard(new, &self.budget) },
+        }
+    }
+
+    /// The way that a new entry takes, and what is in it now: one of this text, an empty one, one that does not hold any more.
+    fn room<'s>(
+        set: &'s [AtomicU64; WAYS],
+        text: &[u8],
+        stamp: u64,
+        guard: &Guard,
+    ) -> Option<(&'s AtomicU64, u64)> {
+        let ways = || set.iter().map(|way| (way, way.load(Ordering::Acquire)));
+        let entry = |way: u64| entry_at(way, guard);
+        let same = ways().find(|(_, way)| entry(*way).is_some_and(|entry| entry.text() == text));
+        let idle = || ways().find(|(_, way)| entry(*way).is_none_or(|entry| entry.stamp != stamp));
+        same.or_else(idle).or_else(|| {
+            let draw = draw();
+            draw.is_multiple_of(REPLACE_ONE_IN)
+                .then(|| ways().nth((draw / REPLACE_ONE_IN) as usize % WAYS))?
+        })
+    }
+
+    /// The sets, after they were doubled if there are fewer than two ways for each directory; the entries are filled in again as
+    /// they are needed. Without memory they stay as they are.
+    fn grown<'g>(&self, directories: u64, guard: &'g Guard) -> &'g Sets {
+        let old = self.sets(guard);
+        let sets = old.mask + 1;
+        let most = self.budget.limit() as usize / PART_OF_LIMIT / (WAYS * (size_of::<Prefix>() + 8));
+        if directories * 2 <= (sets * WAYS) as u64 || sets * 2 > most {
+            return old;
+        }
+        let Ok(new) = Sets::new(&self.budget, sets * 2) else { return old };
+        let (from, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
+        #[cfg(memfs_loom)]
+        crate::model::born(new.addr());
+        let won = self.sets.compare_exchange(from, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let lost = if won { from } else { new };
+        let drop_it = move || {
+            #[cfg(memfs_loom)]
+            crate::model::dies(lost.addr());
+            // SAFETY: from `Box::into_raw`. The old one was replaced by us alone, and who fills or reads it is pinned; the new
+            // one was never shared.
+            drop(unsafe { Box::from_raw(lost) });
+        };
+        if won {
+            // SAFETY: as above.
+            unsafe { guard.defer_unchecked(drop_it) };
+        } else {
+            drop_it();
+        }
+        self.sets(guard)
+    }
+
+    pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
+        let sets = self.sets(guard);
+        let entries = sets.ways().filter(|way| way.load(Ordering::Relaxed) != 0).count();
+        sets.sets.size_bytes() + (entries * size_of::<Prefix>()) as u64
+    }
+}
+
+impl Drop for Prefixes {
+    fn drop(&mut self) {
+        let sets = self.sets.load(Ordering::Relaxed);
+        #[cfg(memfs_loom)]
+        crate::model::dies(sets.addr());
+        // SAFETY: exclusive; made by `Box::into_raw`.
+        drop(unsafe { Box::from_raw(sets) });
+    }
+}
