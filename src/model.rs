@@ -16,6 +16,7 @@
 //! 2. [`begin`] is called first in every execution: no canary outlives the execution it was made in.
 
 pub mod atomic;
+pub mod condvar;
 pub mod mutation;
 
 pub use crate::{
@@ -115,8 +116,12 @@ pub(crate) fn pins() {
 
 /// A guard of the calling thread's.
 pub(crate) fn pinned(handle: &crate::epoch::Handle) -> crate::epoch::Guard {
+    // Within another of the thread's it orders nothing.
+    let is_first = !handle.is_pinned();
     let guard = handle.pin();
-    pins();
+    if is_first {
+        pins();
+    }
     guard
 }
 

@@ -14,7 +14,7 @@ use crate::{
     model::{Seats, pinned},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io::{self, IoSlice, IoSliceMut},
     path::{Path, PathBuf},
@@ -28,8 +28,16 @@ const UNIT_BYTES: usize = 256;
 /// names are is not looked into: only openings, flushes and closings use them, of which there is one at a time.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryDisk {
-    named: Arc<RefCell<BTreeMap<PathBuf, Arc<MemoryFile>>>>,
+    named: Arc<RefCell<Names>>,
+    /// Names as of the last sync of the directory.
+    lasting: Arc<RefCell<Names>>,
+    refusals: Arc<Cell<u32>>,
 }
+
+type Names = BTreeMap<PathBuf, Arc<MemoryFile>>;
+
+/// What is on a disk: each file's bytes.
+pub(crate) type Image = BTreeMap<PathBuf, Vec<u8>>;
 
 // SAFETY: loom runs one thread at a time, and all on one.
 unsafe impl Send for MemoryDisk {}
@@ -39,6 +47,10 @@ unsafe impl Sync for MemoryDisk {}
 #[derive(Default)]
 struct MemoryFile {
     bytes: RefCell<Vec<u8>>,
+    /// The same as of the last sync.
+    synced: RefCell<Vec<u8>>,
+    /// How many syncs are still to fail, on the whole disk.
+    refusals: Arc<Cell<u32>>,
     units: RefCell<Vec<loom::cell::UnsafeCell<()>>>,
 }
 
@@ -49,7 +61,7 @@ unsafe impl Sync for MemoryFile {}
 
 impl Disk for MemoryDisk {
     fn create_temp(&self, _dir: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(Arc::new(MemoryFile::default())))
+        Ok(Box::new(self.file()))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -57,7 +69,7 @@ impl Disk for MemoryDisk {
         if named.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        Ok(Box::new(named.entry(path.to_owned()).or_default().clone()))
+        Ok(Box::new(named.entry(path.to_owned()).or_insert_with(|| self.file()).clone()))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -83,11 +95,51 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        *self.lasting.borrow_mut() = self.named.borrow().clone();
         Ok(())
     }
 
     fn capacity_bytes(&self, _dir: &Path) -> io::Result<u64> {
         Ok(1 << 30)
+    }
+}
+
+impl MemoryDisk {
+    /// A disk that holds this.
+    pub(crate) fn of(image: &Image) -> Self {
+        let disk = Self::default();
+        for (path, bytes) in image {
+            let file = disk.file();
+            file.allocate(bytes.len() as u64).expect("memory");
+            file.bytes.borrow_mut().copy_from_slice(bytes);
+            file.synced.borrow_mut().clone_from(bytes);
+            disk.named.borrow_mut().insert(path.clone(), file);
+        }
+        *disk.lasting.borrow_mut() = disk.named.borrow().clone();
+        disk
+    }
+
+    fn file(&self) -> Arc<MemoryFile> {
+        Arc::new(MemoryFile { refusals: self.refusals.clone(), ..MemoryFile::default() })
+    }
+
+    /// Lets the next `syncs` of files fail: what they were to make last, they do not.
+    pub(crate) fn refuse(&self, syncs: u32) {
+        self.refusals.set(syncs);
+    }
+
+    /// What there is.
+    pub(crate) fn image(&self) -> Image {
+        Self::bytes(&self.named.borrow(), |file| &file.bytes)
+    }
+
+    /// What there would be, were the power to go now: of what nobody has synced, nothing.
+    pub(crate) fn after_power_loss(&self) -> Image {
+        Self::bytes(&self.lasting.borrow(), |file| &file.synced)
+    }
+
+    fn bytes(names: &Names, of: fn(&MemoryFile) -> &RefCell<Vec<u8>>) -> Image {
+        names.iter().map(|(path, file)| (path.clone(), of(file).borrow().clone())).collect()
     }
 }
 
@@ -138,6 +190,11 @@ impl DiskFile for Arc<MemoryFile> {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if let Some(left) = self.refusals.get().checked_sub(1) {
+            self.refusals.set(left);
+            return Err(io::Error::other("the disk was told to fail"));
+        }
+        self.synced.borrow_mut().clone_from(&self.bytes.borrow());
         Ok(())
     }
 

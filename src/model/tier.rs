@@ -9,10 +9,10 @@ use crate::{
     index::NodeId,
     model::Seats,
     scorer::Band,
-    segment::model::MemoryDisk,
+    segment::model::{Image, MemoryDisk},
     sync::Ordering,
 };
-use std::sync::Arc;
+use std::{any::Any, cell::RefCell, collections::HashMap, sync::Arc};
 
 /// The longest content of one block.
 pub const CHUNK_BYTES: usize = 128;
@@ -114,14 +114,21 @@ impl Files {
         assert_eq!(crate::model::living(), 0, "memory was lost");
     }
 
-    /// What a store that keeps an order is after it was closed and opened again: what its order says.
-    pub fn reopened(self) -> Self {
+    /// What `look` finds in a store that keeps an order when it was closed and is opened again: what its order says.
+    pub fn reopened<T: Clone + 'static>(self, look: fn(&FileUser<'_>) -> T) -> T {
         let disk = self.disk.clone();
         self.finish();
-        // What was given back may be had again by what has no canary.
-        crate::model::begin();
-        // Numbers are claimed in steps: for that there have to be more.
-        Self::open(StorageMode::Persist, disk, 2 * LIMIT_BYTES)
+        Kept(disk.image()).opened(look)
+    }
+
+    /// What a crash of the machine would leave of the store if it were now.
+    pub fn after_power_loss(&self) -> Kept {
+        Kept(self.disk.after_power_loss())
+    }
+
+    /// Lets the next so many syncs of files fail.
+    pub fn refuse_syncs(&self, syncs: u32) {
+        self.disk.refuse(syncs);
     }
 
     /// With nobody else at work: all is flushed, what was freed is free, and of the disk's units so many are in use.
@@ -144,6 +151,35 @@ impl Files {
         drop(guard);
         let unflushed = self.core.ground.limbo.as_ref().map_or(0, super::limbo::Limbo::unflushed);
         assert!(unflushed <= 0, "{unflushed} bytes count as not on disk");
+    }
+}
+
+/// What a store left on its disk.
+#[derive(Clone, Debug)]
+pub struct Kept(Image);
+
+type Seen = HashMap<(usize, Image), Box<dyn Any>>;
+
+thread_local! {
+    static SEEN: RefCell<Seen> = RefCell::default();
+}
+
+impl Kept {
+    /// What `look` finds in the store that opens on this. Nobody else is at work, so the same bytes give the same every time, and
+    /// are opened once: most executions of a model end alike. Ends the execution.
+    pub fn opened<T: Clone + 'static>(self, look: fn(&FileUser<'_>) -> T) -> T {
+        let key = (look as usize, self.0);
+        let known = SEEN.with_borrow(|seen| seen.get(&key)?.downcast_ref::<T>().cloned());
+        known.unwrap_or_else(|| {
+            // What was given back may be had again by what has no canary.
+            crate::model::begin();
+            // Numbers are claimed in steps: for that there have to be more.
+            let files = Files::open(StorageMode::Persist, MemoryDisk::of(&key.1), 2 * LIMIT_BYTES);
+            let found = look(&files.user());
+            files.finish();
+            SEEN.with_borrow_mut(|seen| seen.insert(key, Box::new(found.clone())));
+            found
+        })
     }
 }
 
@@ -299,6 +335,11 @@ impl FileUser<'_> {
     /// Makes durable what is in the order.
     pub fn flush(&self) {
         self.core.flush(self.local).expect("the disk does not fail");
+    }
+
+    /// Makes durable what was acknowledged, by the thread's own hands or another's.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.core.sync(self.local)
     }
 
     /// The place of the last change that has one.
