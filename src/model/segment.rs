@@ -31,7 +31,14 @@ pub(crate) struct MemoryDisk {
     named: Arc<RefCell<Names>>,
     /// Names as of the last sync of the directory.
     lasting: Arc<RefCell<Names>>,
-    refusals: Arc<Cell<u32>>,
+    refusals: Arc<Refusals>,
+}
+
+/// How many syncs are still to fail, and whether of segments, too.
+#[derive(Default)]
+struct Refusals {
+    left: Cell<u32>,
+    of_segments: Cell<bool>,
 }
 
 type Names = BTreeMap<PathBuf, Arc<MemoryFile>>;
@@ -49,8 +56,8 @@ struct MemoryFile {
     bytes: RefCell<Vec<u8>>,
     /// The same as of the last sync.
     synced: RefCell<Vec<u8>>,
-    /// How many syncs are still to fail, on the whole disk.
-    refusals: Arc<Cell<u32>>,
+    is_segment: bool,
+    refusals: Arc<Refusals>,
     units: RefCell<Vec<loom::cell::UnsafeCell<()>>>,
 }
 
@@ -61,7 +68,7 @@ unsafe impl Sync for MemoryFile {}
 
 impl Disk for MemoryDisk {
     fn create_temp(&self, _dir: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(self.file()))
+        Ok(Box::new(self.file(Path::new(""))))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -69,7 +76,7 @@ impl Disk for MemoryDisk {
         if named.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        Ok(Box::new(named.entry(path.to_owned()).or_insert_with(|| self.file()).clone()))
+        Ok(Box::new(named.entry(path.to_owned()).or_insert_with(|| self.file(path)).clone()))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -109,7 +116,7 @@ impl MemoryDisk {
     pub(crate) fn of(image: &Image) -> Self {
         let disk = Self::default();
         for (path, bytes) in image {
-            let file = disk.file();
+            let file = disk.file(path);
             file.allocate(bytes.len() as u64).expect("memory");
             file.bytes.borrow_mut().copy_from_slice(bytes);
             file.synced.borrow_mut().clone_from(bytes);
@@ -119,13 +126,15 @@ impl MemoryDisk {
         disk
     }
 
-    fn file(&self) -> Arc<MemoryFile> {
-        Arc::new(MemoryFile { refusals: self.refusals.clone(), ..MemoryFile::default() })
+    fn file(&self, path: &Path) -> Arc<MemoryFile> {
+        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        Arc::new(MemoryFile { is_segment, refusals: self.refusals.clone(), ..MemoryFile::default() })
     }
 
-    /// Lets the next `syncs` of files fail: what they were to make last, they do not.
-    pub(crate) fn refuse(&self, syncs: u32) {
-        self.refusals.set(syncs);
+    /// Lets the next `syncs` of files fail, perhaps `of_segments` as well: what they were to make last, they do not.
+    pub(crate) fn refuse(&self, syncs: u32, of_segments: bool) {
+        self.refusals.left.set(syncs);
+        self.refusals.of_segments.set(of_segments);
     }
 
     /// What there is.
@@ -190,8 +199,9 @@ impl DiskFile for Arc<MemoryFile> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if let Some(left) = self.refusals.get().checked_sub(1) {
-            self.refusals.set(left);
+        let Refusals { left, of_segments } = &*self.refusals;
+        if left.get() > 0 && (!self.is_segment || of_segments.get()) {
+            left.set(left.get() - 1);
             return Err(io::Error::other("the disk was told to fail"));
         }
         self.synced.borrow_mut().clone_from(&self.bytes.borrow());

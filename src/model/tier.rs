@@ -126,9 +126,14 @@ impl Files {
         Kept(self.disk.after_power_loss())
     }
 
-    /// Lets the next so many syncs of files fail.
+    /// Lets the next so many syncs fail, of any file.
     pub fn refuse_syncs(&self, syncs: u32) {
-        self.disk.refuse(syncs);
+        self.disk.refuse(syncs, true);
+    }
+
+    /// The same of the journal's files only.
+    pub fn refuse_syncs_of_the_journal(&self, syncs: u32) {
+        self.disk.refuse(syncs, false);
     }
 
     /// With nobody else at work: all is flushed, what was freed is free, and of the disk's units so many are in use.
