@@ -87,6 +87,16 @@ fn who_writes_and_syncs_is_told_when_his_write_is_durable() {
     two_write_and_sync();
 }
 
+/// Closing makes durable what has its place; who syncs meanwhile is told that it is, or that the store is closed.
+#[test]
+fn who_syncs_while_the_store_is_closed_is_not_left_waiting() {
+    fn close(files: &Files) -> Synced {
+        with(files, |user| user.close());
+        (true, files.after_power_loss())
+    }
+    model(two_unsynced, [close, sync], |files, synced| over(files, synced));
+}
+
 // ---------------------------------------------------------------- a disk that fails
 
 /// The one who led is told, or has written what could not be synced elsewhere; who relied on him leads in his turn.

@@ -175,6 +175,14 @@ fn the_order_of_two_priorities_is_that_of_their_effects() {
     two_priorities();
 }
 
+#[test]
+fn broken_priority_that_is_set_in_two_steps_comes_back_over_a_later_one() {
+    let mutation = || {
+        Mutation::at("src/tier/heat.rs", "match node.heat.compare_exchange(heat, next, AcqRel", Kind::Torn)
+    };
+    breaks(mutation, &["the order says otherwise", "a priority came before"], two_priorities);
+}
+
 const DISORDER: &[&str] = &[
     "a write is lost",
     "the order says otherwise",

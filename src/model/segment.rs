@@ -1,5 +1,8 @@
 //! Segments on a disk in memory, and the word that governs one segment's space, for the model tests.
 
+#[path = "segment_cases.rs"]
+pub mod cases;
+
 use super::{
     Disk, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind,
     durable::{Durable, Point},

@@ -69,15 +69,20 @@ fn told(bytes: &[u8]) -> Bytes {
 impl Files {
     /// An empty store.
     pub fn new() -> Self {
-        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES)
+        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES, 0)
+    }
+
+    /// The same, where every read of a file lifts its priority.
+    pub fn boosting() -> Self {
+        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES, 1)
     }
 
     /// An empty store that keeps an order of changes, and that nobody flushes but who calls `flush`.
     pub fn lasting() -> Self {
-        Self::open(StorageMode::Persist, MemoryDisk::default(), LIMIT_BYTES)
+        Self::open(StorageMode::Persist, MemoryDisk::default(), LIMIT_BYTES, 0)
     }
 
-    fn open(mode: StorageMode, disk: MemoryDisk, memory_limit_bytes: u64) -> Self {
+    fn open(mode: StorageMode, disk: MemoryDisk, memory_limit_bytes: u64, boost_threshold: u32) -> Self {
         let config = Config {
             memory_limit_bytes,
             mode,
@@ -86,7 +91,7 @@ impl Files {
             segment_bytes: 4096,
             chunk_bytes: CHUNK_BYTES,
             worker_threads: 0,
-            boost_threshold: 0,
+            boost_threshold,
             huge_pages: false,
             operation_log: None,
             chunk_bytes_asked: false,
@@ -107,8 +112,12 @@ impl Files {
     /// Closes the store and checks that nothing was lost or left: every piece of memory was given back.
     pub fn finish(self) {
         let user = self.user();
-        user.core.shut();
-        user.core.tear_down(user.local).expect("the disk does not fail");
+        let is_first = user.core.shut();
+        if !is_first {
+            user.check_given_up();
+        }
+        let done = user.core.tear_down(user.local);
+        assert!(done.is_ok() || !is_first, "the disk does not fail: {done:?}");
         drop(user);
         drop(self);
         assert_eq!(crate::model::living(), 0, "memory was lost");
@@ -179,7 +188,7 @@ impl Kept {
             // What was given back may be had again by what has no canary.
             crate::model::begin();
             // Numbers are claimed in steps: for that there have to be more.
-            let files = Files::open(StorageMode::Persist, MemoryDisk::of(&key.1), 2 * LIMIT_BYTES);
+            let files = Files::open(StorageMode::Persist, MemoryDisk::of(&key.1), 2 * LIMIT_BYTES, 0);
             let found = look(&files.user());
             files.finish();
             SEEN.with_borrow_mut(|seen| seen.insert(key, Box::new(found.clone())));
@@ -286,6 +295,15 @@ impl FileUser<'_> {
 
     /// Swaps a file out, or its chunk, as the eviction hand does with what it found; whether it left.
     pub fn swap_out(&self, path: &str, chunk: Option<u64>) -> bool {
+        self.swap_out_up_to(path, chunk, Band::Locked)
+    }
+
+    /// The same for want of room: what is locked stays.
+    pub fn evict(&self, path: &str) -> bool {
+        self.swap_out_up_to(path, None, Band::Kept)
+    }
+
+    fn swap_out_up_to(&self, path: &str, chunk: Option<u64>, up_to: Band) -> bool {
         let found = self.spot(path, |spot| {
             let place = Place { id: spot.id, chunk };
             let guard = self.local.pin();
@@ -293,7 +311,7 @@ impl FileUser<'_> {
             word.map(|word| (place, super::word::Word::from_bits(word)))
         });
         let Ok(Some((place, word))) = found else { return false };
-        self.core.swap_out(self.local, place, word, Band::Locked).expect("memory does not fail") > 0
+        self.core.swap_out(self.local, place, word, up_to).expect("memory does not fail") > 0
     }
 
     /// Removes a file.
@@ -318,6 +336,18 @@ impl FileUser<'_> {
     pub fn close(&self) {
         if self.core.shut() {
             self.core.tear_down(self.local).expect("the disk does not fail");
+        }
+    }
+
+    /// In a store that is closed, with nobody else at work: no file has a content.
+    fn check_given_up(&self) {
+        let guard = self.local.pin();
+        for id in (0..self.core.index.bound()).map(NodeId::new) {
+            let content = self.core.file(id).map(|node| self.core.word_of(node, &guard).content());
+            assert!(
+                content.is_none_or(|content| content == Content::Gone),
+                "left in a closed store: {content:?}"
+            );
         }
     }
 
