@@ -324,10 +324,7 @@ const LOST: &[&str] = &[
 #[test]
 fn broken_extent_that_is_put_into_the_header_in_two_steps_is_lost() {
     let mutation = || Mutation::at(ENCODE, "extent.swap(extent.bits(), AcqRel)", Kind::Torn);
-    breaks(mutation, LOST, || {
-        appended_to_while_flushed();
-        replaced_while_flushed();
-    });
+    breaks(mutation, LOST, replaced_while_flushed);
 }
 
 #[test]
