@@ -49,7 +49,8 @@ fn pattern(len: usize, seed: u8) -> Vec<u8> {
 /// Whether that is what is held.
 fn is(file: &FileRef, expected: &[u8]) -> bool {
     let mut rest = expected;
-    file.chunks().all(|chunk| rest.split_off(..chunk.len()).is_some_and(|first| first == chunk)) && rest.is_empty()
+    file.chunks().all(|chunk| rest.split_off(..chunk.len()).is_some_and(|first| first == chunk))
+        && rest.is_empty()
 }
 
 type Model = BTreeMap<&'static str, Vec<u8>>;
