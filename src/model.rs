@@ -16,6 +16,7 @@
 //! 2. [`begin`] is called first in every execution: no canary outlives the execution it was made in.
 
 pub mod atomic;
+pub mod condvar;
 pub mod mutation;
 
 pub use crate::{
@@ -47,6 +48,29 @@ pub fn begin() {
     PINS.set(Some(std::rc::Rc::new(loom::sync::atomic::AtomicU64::new(0))));
     // An execution that panicked gave nothing back.
     ADDRESSES.set(Addresses { used: 0, users: 0, ..ADDRESSES.get() });
+}
+
+/// Explores what `run` does, in the bounds of the model tests; for what needs more than a set-up, bodies, and a look.
+pub(crate) fn explore(run: impl Fn() + Sync + Send + 'static) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let mut builder = loom::model::Builder::new();
+    let bound = number("LOOM_MAX_PREEMPTIONS").unwrap_or(2) as usize;
+    builder.preemption_bound = Some(bound);
+    let (begun, seconds) = (std::time::Instant::now(), number("MEMFS_LOOM_SECONDS").unwrap_or(20));
+    builder.max_duration = Some(std::time::Duration::from_secs(seconds));
+    builder.checkpoint_interval = 20;
+    let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = executions.clone();
+    builder.check(move || {
+        begin();
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        run();
+    });
+    let cut = if begun.elapsed().as_secs() >= seconds { "CUT SHORT" } else { "all" };
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
+    let took = begun.elapsed().as_secs_f64();
+    println!("{name}: {cut} of {bound} preemptions, {executions} executions, {took:.1} s");
 }
 
 /// The memory at `address` becomes somebody's.
@@ -115,8 +139,12 @@ pub(crate) fn pins() {
 
 /// A guard of the calling thread's.
 pub(crate) fn pinned(handle: &crate::epoch::Handle) -> crate::epoch::Guard {
+    // Within another of the thread's it orders nothing.
+    let is_first = !handle.is_pinned();
     let guard = handle.pin();
-    pins();
+    if is_first {
+        pins();
+    }
     guard
 }
 

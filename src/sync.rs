@@ -19,7 +19,9 @@ pub(crate) use crate::model::atomic::{
     AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 #[cfg(memfs_loom)]
+pub(crate) use crate::model::condvar::Condvar;
+#[cfg(memfs_loom)]
 pub(crate) use loom::{
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     thread,
 };

@@ -35,9 +35,7 @@ fn modules() -> BTreeMap<String, Vec<(PathBuf, String)>> {
     for path in files {
         let inside = path.strip_prefix(&src).unwrap().to_owned();
         let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        let is_test = inside.iter().any(|part| {
-            part == "tests" || part == "tests.rs" || part == "loom_tests.rs" || part == "models.rs"
-        });
+        let is_test = inside.iter().any(|part| part == "tests" || part == "tests.rs");
         if module == "lib" || module == "model" || is_test {
             continue;
         }

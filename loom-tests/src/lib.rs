@@ -46,31 +46,40 @@ pub fn model<S: 'static, R: Send + 'static, const N: usize>(
     model_within(Bounds::default(), set_up, bodies, look);
 }
 
-/// The same within other bounds.
+/// The same within other bounds: with one preemption to the end, if the time is enough, then with more. Says how far it came.
 pub fn model_within<S: 'static, R: Send + 'static, const N: usize>(
     bounds: Bounds,
     set_up: fn() -> S,
     bodies: [fn(&S) -> R; N],
     look: fn(S, [R; N]),
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bounds.preemptions);
-    builder.max_duration = Some(Duration::from_secs(bounds.seconds));
-    builder.max_branches = 20_000;
-    builder.checkpoint_interval = 100;
-    let (begun, runs) = (Instant::now(), Arc::new(AtomicU64::new(0)));
-    let counted = runs.clone();
-    builder.check(move || {
-        memfs::model::begin();
-        counted.fetch_add(1, Ordering::Relaxed);
-        // The first thread's stack cannot be chosen.
-        let director = big().spawn(move || direct(set_up, bodies, look));
-        director.expect("loom spawns").join().expect("a panic ends the model");
-    });
-    let cut = if begun.elapsed().as_secs() >= bounds.seconds { ", CUT SHORT" } else { "" };
     let name = std::thread::current().name().unwrap_or("?").to_owned();
-    let (runs, seconds) = (runs.load(Ordering::Relaxed), begun.elapsed().as_secs_f64());
-    println!("{name}: {runs} executions, {seconds:.1} s, {} preemptions{cut}", bounds.preemptions);
+    let begun = Instant::now();
+    for preemptions in 1..=bounds.preemptions {
+        let left = Duration::from_secs(bounds.seconds).saturating_sub(begun.elapsed());
+        let (from, runs) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.max_duration = Some(left);
+        builder.max_branches = 20_000;
+        // At a checkpoint it looks how late it is.
+        builder.checkpoint_interval = 20;
+        let counted = runs.clone();
+        builder.check(move || {
+            memfs::model::begin();
+            counted.fetch_add(1, Ordering::Relaxed);
+            // The first thread's stack cannot be chosen.
+            let director = big().spawn(move || direct(set_up, bodies, look));
+            director.expect("loom spawns").join().expect("a panic ends the model");
+        });
+        let is_cut = from.elapsed() >= left;
+        let how = if is_cut { "CUT SHORT" } else { "all" };
+        let (runs, seconds) = (runs.load(Ordering::Relaxed), from.elapsed().as_secs_f64());
+        println!("{name}: {how} of {preemptions} preemptions, {runs} executions, {seconds:.1} s");
+        if is_cut {
+            return;
+        }
+    }
 }
 
 fn big() -> loom::thread::Builder {

@@ -155,6 +155,18 @@ fn of_two_who_remove_one_name_one_has_a_place() {
     });
 }
 
+#[test]
+fn of_two_who_remove_one_directory_one_has_a_place() {
+    fn remove(names: &Names) -> bool {
+        with(names, |user| user.remove_dir("/d").is_ok())
+    }
+    model(directory, [remove, remove], |names, removed| {
+        assert_eq!(removed.iter().filter(|removed| **removed).count(), 1);
+        with(&names, |user| assert_eq!(user.placed(), 2, "one change, one place"));
+        over(names);
+    });
+}
+
 fn directory_removed_or_filled() {
     fn remove(names: &Names) -> bool {
         with(names, |user| user.remove_dir("/d").is_ok())

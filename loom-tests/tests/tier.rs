@@ -2,7 +2,7 @@
 #![cfg(memfs_loom)]
 
 use memfs::model::tier::{Bytes, FileUser, Files, Held, Wanted, Where};
-use memfs_loom_tests::{Kind, Mutation, breaks, model};
+use memfs_loom_tests::{Bounds, Kind, Mutation, breaks, model, model_within};
 
 const RACE: &[&str] = &["Causality violation", "used after its end"];
 
@@ -375,14 +375,102 @@ fn a_file_is_renamed_over_while_it_is_written() {
     model(two, [rename, write_two], |files, reads| over(files, reads, &[], &[TWO, THREE]));
 }
 
+// ---------------------------------------------------------------- priorities
+
+/// A file that was read too seldom for its reads to cost nothing, and is lifted by each.
+fn boosted() -> Files {
+    let files = Files::boosting();
+    with(&files, |user| put(user, ONE));
+    files
+}
+
+fn priority_and_reads() {
+    fn lower(files: &Files) {
+        with(files, |user| user.set_priority("/a", 2).expect("a file"));
+    }
+    fn read_twice(files: &Files) {
+        with(files, |user| (0..2).for_each(|_| assert_eq!(user.read("/a").expect("a file"), ONE)));
+    }
+    // In this order: the broken variant needs one preemption, and not two.
+    model(boosted, [read_twice, lower], |files, _| {
+        let now = with(&files, |user| user.priority("/a").expect("a file"));
+        assert_eq!(now, 2, "a priority is lost");
+        files.finish();
+    });
+}
+
+#[test]
+fn a_priority_outlasts_the_reads_that_it_meets() {
+    priority_and_reads();
+}
+
+#[test]
+fn broken_count_of_a_read_in_two_steps_loses_a_priority() {
+    let mutation = || {
+        Mutation::at("src/tier/heat.rs", "match word.compare_exchange_weak(heat, next, Relaxed", Kind::Torn)
+    };
+    breaks(mutation, &["a priority is lost"], priority_and_reads);
+}
+
+fn locked_and_evicted() {
+    fn locked() -> Files {
+        let files = in_ram();
+        with(&files, |user| user.set_priority("/a", 9).expect("a file"));
+        files
+    }
+    fn raise(files: &Files) {
+        with(files, |user| user.set_priority("/a", 10).expect("a file"));
+    }
+    fn evict(files: &Files) {
+        assert!(!with(files, |user| user.evict("/a")), "locked, and left RAM");
+    }
+    model(locked, [raise, evict], |files, _| {
+        with(&files, |user| assert_eq!(user.priority("/a").expect("a file"), 10));
+        over(files, [None], &[], &[ONE]);
+    });
+}
+
+#[test]
+fn what_is_locked_is_not_evicted_while_its_priority_changes() {
+    locked_and_evicted();
+}
+
+#[test]
+fn broken_look_at_the_priority_lets_what_is_locked_leave() {
+    let mutation = || {
+        Mutation::at("src/tier/heat.rs", "Priority::from_level(node.heat.load(Relaxed) as u8)", Kind::Sees(5))
+    };
+    breaks(mutation, &["locked, and left RAM"], locked_and_evicted);
+}
+
+/// Evicted or locked first: its bytes are there, and the priority stays.
+#[test]
+fn a_file_is_locked_while_it_is_evicted() {
+    fn lock(files: &Files) -> Read {
+        with(files, |user| user.set_priority("/a", 9).expect("a file"));
+        None
+    }
+    fn evict(files: &Files) -> Read {
+        with(files, |user| user.evict("/a"));
+        None
+    }
+    model(in_ram, [lock, evict], |files, reads| {
+        with(&files, |user| assert_eq!(user.priority("/a").expect("a file"), 9));
+        over(files, reads, &[], &[ONE]);
+    });
+}
+
 // ---------------------------------------------------------------- close
 
-/// Whatever is under way ends, or says that the store is closed; what it held or wrote is given back.
+/// Whatever is under way ends, or says that the store is closed; what it held or wrote is given back. Giving everything up takes
+/// many steps: one preemption less than elsewhere.
 fn closed(set_up: fn() -> Files, other: fn(&Files)) {
     fn close(files: &Files) {
         with(files, |user| user.close());
     }
-    model(set_up, [close, other], |files, _| files.finish());
+    let bounds = Bounds::default();
+    let bounds = Bounds { preemptions: (bounds.preemptions - 1).max(1), ..bounds };
+    model_within(bounds, set_up, [close, other], |files, _| files.finish());
 }
 
 fn unless_closed<T>(done: Result<T, memfs::Error>) -> Option<T> {
@@ -429,6 +517,60 @@ fn close_and_append() {
     closed(in_ram, |files| _ = with(files, |user| unless_closed(user.append("/a", 1, 8))));
 }
 
+#[test]
+fn close_and_set_len() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.set_len("/a", 8))));
+}
+
+#[test]
+fn close_and_remove() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.remove("/a"))));
+}
+
+#[test]
+fn close_and_rename() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.rename("/a", "/b"))));
+}
+
+#[test]
+fn close_and_open() {
+    closed(in_ram, |files| {
+        let read = with(files, |user| unless_closed(user.open_and_read("/a")));
+        assert!(read.is_none_or(|read| read == ONE));
+    });
+}
+
+#[test]
+fn close_and_set_priority() {
+    closed(in_ram, |files| _ = with(files, |user| unless_closed(user.set_priority("/a", 9))));
+}
+
+#[test]
+fn close_and_hold() {
+    fn close(files: &Files) -> Option<Held> {
+        with(files, |user| user.close());
+        None
+    }
+    fn hold(files: &Files) -> Option<Held> {
+        with(files, |user| unless_closed(user.get("/a")))
+    }
+    let bounds = Bounds { preemptions: 1, ..Bounds::default() };
+    model_within(bounds, in_ram, [close, hold], |files, [_, held]| {
+        assert!(held.as_ref().is_none_or(|held| held.read() == ONE));
+        drop(held);
+        files.finish();
+    });
+}
+
+#[test]
+fn broken_close_that_nobody_sees_leaves_what_is_written_after_it() {
+    // Who writes looks whether the store is closed.
+    let mutation = || Mutation::at("src/tier/core.rs", "        self.closed.load(Acquire)", Kind::Sees(0));
+    breaks(mutation, &["left in a closed store"], || {
+        closed(in_ram, |files| _ = with(files, |user| unless_closed(user.write("/b", 2, 48))));
+    });
+}
+
 // ---------------------------------------------------------------- preload
 
 struct Preload {
@@ -461,6 +603,26 @@ fn preloaded_and_awaited() {
 #[test]
 fn who_waits_for_a_preload_is_told_and_finds_the_file() {
     preloaded_and_awaited();
+}
+
+#[test]
+fn who_waits_for_a_preload_that_nobody_will_run_is_told() {
+    fn cancel(preload: &Preload) {
+        with(&preload.files, |user| user.cancel(&preload.wanted));
+    }
+    fn wait(preload: &Preload) {
+        assert!(matches!(preload.wanted.wait(), Err(memfs::Error::Closed)));
+    }
+    model(preload, [cancel, wait], |preload, _| {
+        drop(preload.wanted);
+        preload.files.finish();
+    });
+}
+
+#[test]
+fn broken_completion_that_wakes_nobody_is_waited_for_for_ever() {
+    let mutation = || Mutation::at("src/tier/preload.rs", "self.finished.notify_all();", Kind::Skipped);
+    breaks(mutation, &["deadlock"], preloaded_and_awaited);
 }
 
 #[test]

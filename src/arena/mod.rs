@@ -31,8 +31,6 @@ mod slab;
 mod span;
 mod sparse;
 
-#[cfg(all(test, memfs_loom))]
-mod models;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 

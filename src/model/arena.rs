@@ -1,5 +1,8 @@
 //! The arena's mechanisms, for the model tests: bitmap, budget, slab, blocks under an epoch.
 
+#[path = "arena_cases.rs"]
+pub mod cases;
+
 use super::{
     Arena, BlockRef, Budget, Magazine,
     bitmap::{Bitmap, Claim, End},

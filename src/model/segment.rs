@@ -1,5 +1,8 @@
 //! Segments on a disk in memory, and the word that governs one segment's space, for the model tests.
 
+#[path = "segment_cases.rs"]
+pub mod cases;
+
 use super::{
     Disk, ExtentRef, SegmentConfig, SegmentHold, Segments, StorageKind,
     durable::{Durable, Point},
@@ -14,7 +17,7 @@ use crate::{
     model::{Seats, pinned},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io::{self, IoSlice, IoSliceMut},
     path::{Path, PathBuf},
@@ -28,8 +31,23 @@ const UNIT_BYTES: usize = 256;
 /// names are is not looked into: only openings, flushes and closings use them, of which there is one at a time.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryDisk {
-    named: Arc<RefCell<BTreeMap<PathBuf, Arc<MemoryFile>>>>,
+    named: Arc<RefCell<Names>>,
+    /// Names as of the last sync of the directory.
+    lasting: Arc<RefCell<Names>>,
+    refusals: Arc<Refusals>,
 }
+
+/// How many syncs are still to fail, and whether of segments, too.
+#[derive(Default)]
+struct Refusals {
+    left: Cell<u32>,
+    of_segments: Cell<bool>,
+}
+
+type Names = BTreeMap<PathBuf, Arc<MemoryFile>>;
+
+/// What is on a disk: each file's bytes.
+pub(crate) type Image = BTreeMap<PathBuf, Vec<u8>>;
 
 // SAFETY: loom runs one thread at a time, and all on one.
 unsafe impl Send for MemoryDisk {}
@@ -39,6 +57,10 @@ unsafe impl Sync for MemoryDisk {}
 #[derive(Default)]
 struct MemoryFile {
     bytes: RefCell<Vec<u8>>,
+    /// The same as of the last sync.
+    synced: RefCell<Vec<u8>>,
+    is_segment: bool,
+    refusals: Arc<Refusals>,
     units: RefCell<Vec<loom::cell::UnsafeCell<()>>>,
 }
 
@@ -49,7 +71,7 @@ unsafe impl Sync for MemoryFile {}
 
 impl Disk for MemoryDisk {
     fn create_temp(&self, _dir: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(Arc::new(MemoryFile::default())))
+        Ok(Box::new(self.file(Path::new(""))))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -57,7 +79,7 @@ impl Disk for MemoryDisk {
         if named.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        Ok(Box::new(named.entry(path.to_owned()).or_default().clone()))
+        Ok(Box::new(named.entry(path.to_owned()).or_insert_with(|| self.file(path)).clone()))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -83,11 +105,53 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        *self.lasting.borrow_mut() = self.named.borrow().clone();
         Ok(())
     }
 
     fn capacity_bytes(&self, _dir: &Path) -> io::Result<u64> {
         Ok(1 << 30)
+    }
+}
+
+impl MemoryDisk {
+    /// A disk that holds this.
+    pub(crate) fn of(image: &Image) -> Self {
+        let disk = Self::default();
+        for (path, bytes) in image {
+            let file = disk.file(path);
+            file.allocate(bytes.len() as u64).expect("memory");
+            file.bytes.borrow_mut().copy_from_slice(bytes);
+            file.synced.borrow_mut().clone_from(bytes);
+            disk.named.borrow_mut().insert(path.clone(), file);
+        }
+        *disk.lasting.borrow_mut() = disk.named.borrow().clone();
+        disk
+    }
+
+    fn file(&self, path: &Path) -> Arc<MemoryFile> {
+        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        Arc::new(MemoryFile { is_segment, refusals: self.refusals.clone(), ..MemoryFile::default() })
+    }
+
+    /// Lets the next `syncs` of files fail, perhaps `of_segments` as well: what they were to make last, they do not.
+    pub(crate) fn refuse(&self, syncs: u32, of_segments: bool) {
+        self.refusals.left.set(syncs);
+        self.refusals.of_segments.set(of_segments);
+    }
+
+    /// What there is.
+    pub(crate) fn image(&self) -> Image {
+        Self::bytes(&self.named.borrow(), |file| &file.bytes)
+    }
+
+    /// What there would be, were the power to go now: of what nobody has synced, nothing.
+    pub(crate) fn after_power_loss(&self) -> Image {
+        Self::bytes(&self.lasting.borrow(), |file| &file.synced)
+    }
+
+    fn bytes(names: &Names, of: fn(&MemoryFile) -> &RefCell<Vec<u8>>) -> Image {
+        names.iter().map(|(path, file)| (path.clone(), of(file).borrow().clone())).collect()
     }
 }
 
@@ -138,6 +202,12 @@ impl DiskFile for Arc<MemoryFile> {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let Refusals { left, of_segments } = &*self.refusals;
+        if left.get() > 0 && (!self.is_segment || of_segments.get()) {
+            left.set(left.get() - 1);
+            return Err(io::Error::other("the disk was told to fail"));
+        }
+        self.synced.borrow_mut().clone_from(&self.bytes.borrow());
         Ok(())
     }
 

@@ -9,10 +9,10 @@ use crate::{
     index::NodeId,
     model::Seats,
     scorer::Band,
-    segment::model::MemoryDisk,
+    segment::model::{Image, MemoryDisk},
     sync::Ordering,
 };
-use std::sync::Arc;
+use std::{any::Any, cell::RefCell, collections::HashMap, sync::Arc};
 
 /// The longest content of one block.
 pub const CHUNK_BYTES: usize = 128;
@@ -69,15 +69,20 @@ fn told(bytes: &[u8]) -> Bytes {
 impl Files {
     /// An empty store.
     pub fn new() -> Self {
-        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES)
+        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES, 0)
+    }
+
+    /// The same, where every read of a file lifts its priority.
+    pub fn boosting() -> Self {
+        Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES, 1)
     }
 
     /// An empty store that keeps an order of changes, and that nobody flushes but who calls `flush`.
     pub fn lasting() -> Self {
-        Self::open(StorageMode::Persist, MemoryDisk::default(), LIMIT_BYTES)
+        Self::open(StorageMode::Persist, MemoryDisk::default(), LIMIT_BYTES, 0)
     }
 
-    fn open(mode: StorageMode, disk: MemoryDisk, memory_limit_bytes: u64) -> Self {
+    fn open(mode: StorageMode, disk: MemoryDisk, memory_limit_bytes: u64, boost_threshold: u32) -> Self {
         let config = Config {
             memory_limit_bytes,
             mode,
@@ -86,7 +91,7 @@ impl Files {
             segment_bytes: 4096,
             chunk_bytes: CHUNK_BYTES,
             worker_threads: 0,
-            boost_threshold: 0,
+            boost_threshold,
             huge_pages: false,
             operation_log: None,
             chunk_bytes_asked: false,
@@ -107,21 +112,37 @@ impl Files {
     /// Closes the store and checks that nothing was lost or left: every piece of memory was given back.
     pub fn finish(self) {
         let user = self.user();
-        user.core.shut();
-        user.core.tear_down(user.local).expect("the disk does not fail");
+        let is_first = user.core.shut();
+        if !is_first {
+            user.check_given_up();
+        }
+        let done = user.core.tear_down(user.local);
+        assert!(done.is_ok() || !is_first, "the disk does not fail: {done:?}");
         drop(user);
         drop(self);
         assert_eq!(crate::model::living(), 0, "memory was lost");
     }
 
-    /// What a store that keeps an order is after it was closed and opened again: what its order says.
-    pub fn reopened(self) -> Self {
+    /// What `look` finds in a store that keeps an order when it was closed and is opened again: what its order says.
+    pub fn reopened<T: Clone + 'static>(self, look: fn(&FileUser<'_>) -> T) -> T {
         let disk = self.disk.clone();
         self.finish();
-        // What was given back may be had again by what has no canary.
-        crate::model::begin();
-        // Numbers are claimed in steps: for that there have to be more.
-        Self::open(StorageMode::Persist, disk, 2 * LIMIT_BYTES)
+        Kept(disk.image()).opened(look)
+    }
+
+    /// What a crash of the machine would leave of the store if it were now.
+    pub fn after_power_loss(&self) -> Kept {
+        Kept(self.disk.after_power_loss())
+    }
+
+    /// Lets the next so many syncs fail, of any file.
+    pub fn refuse_syncs(&self, syncs: u32) {
+        self.disk.refuse(syncs, true);
+    }
+
+    /// The same of the journal's files only.
+    pub fn refuse_syncs_of_the_journal(&self, syncs: u32) {
+        self.disk.refuse(syncs, false);
     }
 
     /// With nobody else at work: all is flushed, what was freed is free, and of the disk's units so many are in use.
@@ -144,6 +165,35 @@ impl Files {
         drop(guard);
         let unflushed = self.core.ground.limbo.as_ref().map_or(0, super::limbo::Limbo::unflushed);
         assert!(unflushed <= 0, "{unflushed} bytes count as not on disk");
+    }
+}
+
+/// What a store left on its disk.
+#[derive(Clone, Debug)]
+pub struct Kept(Image);
+
+type Seen = HashMap<(usize, Image), Box<dyn Any>>;
+
+thread_local! {
+    static SEEN: RefCell<Seen> = RefCell::default();
+}
+
+impl Kept {
+    /// What `look` finds in the store that opens on this. Nobody else is at work, so the same bytes give the same every time, and
+    /// are opened once: most executions of a model end alike. Ends the execution.
+    pub fn opened<T: Clone + 'static>(self, look: fn(&FileUser<'_>) -> T) -> T {
+        let key = (look as usize, self.0);
+        let known = SEEN.with_borrow(|seen| seen.get(&key)?.downcast_ref::<T>().cloned());
+        known.unwrap_or_else(|| {
+            // What was given back may be had again by what has no canary.
+            crate::model::begin();
+            // Numbers are claimed in steps: for that there have to be more.
+            let files = Files::open(StorageMode::Persist, MemoryDisk::of(&key.1), 2 * LIMIT_BYTES, 0);
+            let found = look(&files.user());
+            files.finish();
+            SEEN.with_borrow_mut(|seen| seen.insert(key, Box::new(found.clone())));
+            found
+        })
     }
 }
 
@@ -245,6 +295,15 @@ impl FileUser<'_> {
 
     /// Swaps a file out, or its chunk, as the eviction hand does with what it found; whether it left.
     pub fn swap_out(&self, path: &str, chunk: Option<u64>) -> bool {
+        self.swap_out_up_to(path, chunk, Band::Locked)
+    }
+
+    /// The same for want of room: what is locked stays.
+    pub fn evict(&self, path: &str) -> bool {
+        self.swap_out_up_to(path, None, Band::Kept)
+    }
+
+    fn swap_out_up_to(&self, path: &str, chunk: Option<u64>, up_to: Band) -> bool {
         let found = self.spot(path, |spot| {
             let place = Place { id: spot.id, chunk };
             let guard = self.local.pin();
@@ -252,7 +311,7 @@ impl FileUser<'_> {
             word.map(|word| (place, super::word::Word::from_bits(word)))
         });
         let Ok(Some((place, word))) = found else { return false };
-        self.core.swap_out(self.local, place, word, Band::Locked).expect("memory does not fail") > 0
+        self.core.swap_out(self.local, place, word, up_to).expect("memory does not fail") > 0
     }
 
     /// Removes a file.
@@ -280,6 +339,18 @@ impl FileUser<'_> {
         }
     }
 
+    /// In a store that is closed, with nobody else at work: no file has a content.
+    fn check_given_up(&self) {
+        let guard = self.local.pin();
+        for id in (0..self.core.index.bound()).map(NodeId::new) {
+            let content = self.core.file(id).map(|node| self.core.word_of(node, &guard).content());
+            assert!(
+                content.is_none_or(|content| content == Content::Gone),
+                "left in a closed store: {content:?}"
+            );
+        }
+    }
+
     /// Begins a preload, for somebody to run.
     pub fn want(&self, path: &str) -> Wanted {
         let id: NodeId = self.core.open(self.local, path).expect("a file");
@@ -299,6 +370,11 @@ impl FileUser<'_> {
     /// Makes durable what is in the order.
     pub fn flush(&self) {
         self.core.flush(self.local).expect("the disk does not fail");
+    }
+
+    /// Makes durable what was acknowledged, by the thread's own hands or another's.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.core.sync(self.local)
     }
 
     /// The place of the last change that has one.

@@ -30,8 +30,6 @@ mod hold;
 mod io;
 mod lasting;
 mod ledger;
-#[cfg(all(test, memfs_loom))]
-mod loom_tests;
 #[cfg(memfs_loom)]
 #[path = "../model/segment.rs"]
 pub mod model;

@@ -51,7 +51,8 @@ pub(super) fn settle(config: &SegmentConfig, params: Option<[u8; PARAMS_BYTES]>)
     let &SegmentConfig { segment_bytes, chunk_bytes, storage_limit_bytes: limit, .. } = config;
     let Some(params) = params else {
         let layout = Layout::lasting(segment_bytes, chunk_bytes, limit, HEADER_BYTES)?;
-        let store_id = RandomState::new().build_hasher().finish();
+        // The model checker wants every run to be the same.
+        let store_id = if cfg!(memfs_loom) { 1 } else { RandomState::new().build_hasher().finish() };
         return Ok((Params::new(store_id, &layout), layout));
     };
     let params = Params::decode(&params).map_err(|error| error.about(&config.dir.display().to_string()))?;
@@ -138,7 +139,7 @@ fn found_segment(
 /// nanoseconds, is behind the clock of any later opening, and should the clock have been set back, the headers know better.
 fn first_sequence(highest_in_headers: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let clock = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    let clock = if cfg!(memfs_loom) { 1 } else { u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) };
     if highest_in_headers < clock { clock } else { highest_in_headers.saturating_add(SEQUENCE_LEAP) }
 }
 

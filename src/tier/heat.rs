@@ -55,7 +55,8 @@ fn faded(heat: u64, passes: u64) -> u32 {
 /// Sets a file's own priority and clears its boost.
 pub(crate) fn set_priority(core: &Core, node: &Node, to: Priority) {
     let pass = u64::from(core.sketch.passes() as u16) << PASS_SHIFT;
-    node.heat.store(pass | u64::from(to.get()), Relaxed);
+    // A swap and no store for the model checker's sake: loom would let a read's count, based on the word before, come after a store.
+    node.heat.swap(pass | u64::from(to.get()), Relaxed);
 }
 
 /// The same for a change that has its place in the order of changes and is in the content word now, by any number of helpers:

@@ -1,8 +1,7 @@
-//! Models for the checker: every interleaving of a few operations on small structures (`RUSTFLAGS="--cfg memfs_loom ..."
-//! cargo test --release --features loom --lib arena::models`). For each, a broken variant was seen to fail; they are
-//! listed in `docs/design/arena.md`.
+//! Models of the arena's mechanisms that need more of them than the other files' wrappers show; `loom-tests/tests/cases.rs` runs
+//! them. For each, a broken variant was seen to fail; they are listed in `docs/design/arena.md`.
 
-use super::{
+use super::super::{
     bitmap::{Bitmap, Claim, End, WORD_BITS},
     budget::Budget,
     ground::Ground,
@@ -49,9 +48,9 @@ fn stale_bitmap() -> Bitmap {
     bitmap
 }
 
-#[test]
-fn a_member_set_during_a_withdrawal_can_be_found() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn a_member_set_during_a_withdrawal_can_be_found() {
+    crate::model::explore(|| {
         let bitmap = Arc::new(stale_bitmap());
         let setter = thread::spawn({
             let bitmap = bitmap.clone();
@@ -64,9 +63,9 @@ fn a_member_set_during_a_withdrawal_can_be_found() {
     });
 }
 
-#[test]
-fn two_withdrawals_and_a_set_elsewhere_below_the_same_word() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn two_withdrawals_and_a_set_elsewhere_below_the_same_word() {
+    crate::model::explore(|| {
         let bitmap = Arc::new(stale_bitmap());
         let claimer = thread::spawn({
             let bitmap = bitmap.clone();
@@ -84,9 +83,9 @@ fn two_withdrawals_and_a_set_elsewhere_below_the_same_word() {
     });
 }
 
-#[test]
-fn who_claims_a_member_sees_what_its_last_holder_did() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn who_claims_a_member_sees_what_its_last_holder_did() {
+    crate::model::explore(|| {
         let shared = Arc::new((Bitmap::new(8).expect("heap"), Cells::new(8)));
         set(&shared.0, 1);
         set(&shared.0, 2);
@@ -112,9 +111,9 @@ fn slab(slot_bytes: usize) -> Slab {
     Slab::new(geometry, Ground::untouched(&geometry).expect("heap")).expect("heap")
 }
 
-#[test]
-fn of_two_threads_that_fill_a_span_one_notes_it() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn of_two_threads_that_fill_a_span_one_notes_it() {
+    crate::model::explore(|| {
         let (slab, budget) = (Arc::new(slab(32)), Budget::new(1 << 20));
         let words = [(); 2].map(|()| slab.claim(&budget, 4).expect("room").word);
         assert_eq!(words, [0, 1]);
@@ -130,9 +129,9 @@ fn of_two_threads_that_fill_a_span_one_notes_it() {
     });
 }
 
-#[test]
-fn a_span_that_becomes_whole_under_a_trim_is_not_forgotten() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn a_span_that_becomes_whole_under_a_trim_is_not_forgotten() {
+    crate::model::explore(|| {
         let shared = Arc::new((slab(128), Budget::new(1 << 20), Cells::new(2)));
         let (slab, budget, cells) = &*shared;
         let [mut one, mut two] = [(); 2].map(|()| slab.claim(budget, 1).expect("room"));
@@ -159,9 +158,9 @@ fn a_span_that_becomes_whole_under_a_trim_is_not_forgotten() {
     });
 }
 
-#[test]
-fn a_span_is_used_or_given_back_never_both() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn a_span_is_used_or_given_back_never_both() {
+    crate::model::explore(|| {
         let shared = Arc::new((slab(128), Budget::new(1 << 20), Cells::new(4)));
         let (slab, budget, cells) = &*shared;
         let claim = slab.claim(budget, 2).expect("room");
@@ -183,9 +182,9 @@ fn a_span_is_used_or_given_back_never_both() {
     });
 }
 
-#[test]
-fn two_charges_of_one_rest() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn two_charges_of_one_rest() {
+    crate::model::explore(|| {
         let budget = Arc::new(Budget::new(10));
         assert!(budget.try_charge(3));
         let other = thread::spawn({
@@ -203,9 +202,9 @@ fn two_charges_of_one_rest() {
     });
 }
 
-#[test]
-fn the_last_of_several_references_frees_after_all_use() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn the_last_of_several_references_frees_after_all_use() {
+    crate::model::explore(|| {
         let arena = Arena::new(Arc::new(Budget::new(1 << 20)), 64, false).expect("heap");
         let shared = Arc::new((arena, Cells::new(16)));
         let (arena, cells) = &*shared;
@@ -235,9 +234,9 @@ fn the_last_of_several_references_frees_after_all_use() {
     });
 }
 
-#[test]
-fn two_threads_and_room_for_one_span() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn two_threads_and_room_for_one_span() {
+    crate::model::explore(|| {
         // A span of four blocks and the headers of four spans, a few bytes of bitmaps.
         let arena = Arena::new(Arc::new(Budget::new(600)), 64, false).expect("heap");
         let shared = Arc::new((arena, Cells::new(16)));
@@ -264,9 +263,9 @@ fn two_threads_and_room_for_one_span() {
     });
 }
 
-#[test]
-fn a_pool_slot_has_one_user() {
-    loom::model(|| {
+#[expect(missing_docs, reason = "named for what they hold")]
+pub fn a_pool_slot_has_one_user() {
+    crate::model::explore(|| {
         let pool: Pool<AtomicU64> = Pool::new(Arc::new(Budget::new(1 << 20)), 8).expect("heap");
         let shared = Arc::new(pool);
         let work = |pool: &Pool<AtomicU64>| {

@@ -1,95 +1,10 @@
-//! The set of segments under the model checker, over a disk in memory: segments of sixteen units, records of five.
-//!
-//! `RUSTFLAGS="--cfg memfs_loom --cfg crossbeam_loom --cfg crossbeam_sanitize" LOOM_MAX_PREEMPTIONS=2 \
-//!  cargo test --release --lib --features loom segment::loom_tests`
+//! Models of the set of segments: segments of sixteen units, records of five; `loom-tests/tests/cases.rs` runs them.
 
-use super::{Disk, DiskFile, ExtentRef, SegmentConfig, Segments, StorageKind};
-use crate::{
-    map::FileMap,
-    sync::{Arc, AtomicU64, Ordering, thread},
+use super::{
+    super::{ExtentRef, SegmentConfig, Segments, StorageKind},
+    MemoryDisk,
 };
-use std::{
-    io::{self, IoSlice, IoSliceMut},
-    path::Path,
-    sync::Mutex,
-};
-
-struct MemoryDisk;
-
-/// Of the standard library: the model checker need not look into it.
-struct MemoryFile(Mutex<Vec<u8>>);
-
-impl Disk for MemoryDisk {
-    fn create_temp(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(MemoryFile(Mutex::new(Vec::new()))))
-    }
-
-    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn capacity_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(0)
-    }
-}
-
-impl DiskFile for MemoryFile {
-    fn allocate(&self, len_bytes: u64) -> io::Result<()> {
-        self.0.lock().unwrap().resize(len_bytes as usize, 0);
-        Ok(())
-    }
-
-    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let mut at = offset as usize;
-        for part in parts {
-            self.0.lock().unwrap()[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
-        Ok(())
-    }
-
-    fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        let mut at = offset as usize;
-        for part in parts {
-            let end = at + part.len();
-            part.copy_from_slice(&self.0.lock().unwrap()[at..end]);
-            at = end;
-        }
-        Ok(at - offset as usize)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().len() as u64)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn map(&self, _: usize) -> io::Result<Option<FileMap>> {
-        Ok(None)
-    }
-}
+use crate::sync::{Arc, AtomicU64, Ordering, thread};
 
 const LEN: usize = 5 * 256 - 32;
 
@@ -101,7 +16,7 @@ fn store(segments: u64) -> Arc<Segments> {
         chunk_bytes: LEN,
         storage_limit_bytes: Some(segments * 4096),
     };
-    Arc::new(Segments::open(config, std::sync::Arc::new(MemoryDisk)).unwrap())
+    Arc::new(Segments::open(config, std::sync::Arc::new(MemoryDisk::default())).unwrap())
 }
 
 fn append(store: &Segments, owner: u8) -> ExtentRef {
@@ -120,9 +35,8 @@ fn kill(store: &Segments, extent: ExtentRef) {
 }
 
 /// The segment is nearly full: one thread fits in, or both bring another, and one of those is put back.
-#[test]
-fn appends_over_the_end_of_a_segment_keep_what_they_stored() {
-    loom::model(|| {
+pub fn appends_over_the_end_of_a_segment_keep_what_they_stored() {
+    crate::model::explore(|| {
         loom::stop_exploring();
         let store = store(3);
         let first = [append(&store, 1), append(&store, 2)];
@@ -142,9 +56,8 @@ fn appends_over_the_end_of_a_segment_keep_what_they_stored() {
 }
 
 /// One thread displaces the segment while another kills all that is in it: it is recycled once, by whoever is last.
-#[test]
-fn a_segment_that_dies_as_it_is_sealed_is_recycled_once() {
-    loom::model(|| {
+pub fn a_segment_that_dies_as_it_is_sealed_is_recycled_once() {
+    crate::model::explore(|| {
         loom::stop_exploring();
         let store = store(3);
         let dying = [append(&store, 1), append(&store, 2), append(&store, 3)];
@@ -166,9 +79,8 @@ fn a_segment_that_dies_as_it_is_sealed_is_recycled_once() {
 
 /// What is held, and was seen to be current then, is not written over while its extent dies and another thread wants the
 /// space.
-#[test]
-fn a_hold_outlasts_death_and_recycling() {
-    loom::model(|| {
+pub fn a_hold_outlasts_death_and_recycling() {
+    crate::model::explore(|| {
         loom::stop_exploring();
         let store = store(2);
         let full: Vec<_> = (0..3).map(|owner| append(&store, owner)).collect();
