@@ -139,3 +139,29 @@ fn a_flush_that_has_to_make_room_does_not_wait_for_itself() {
     });
     ended.recv_timeout(Duration::from_secs(60)).expect("it comes to an end, and well");
 }
+
+/// A batch that the journal had, but not the limit room for the journal's own growth, was an error, and was written again.
+#[test]
+fn a_sync_that_meets_the_storage_limit_has_written_nothing() {
+    let (mut met, mut passed) = (0, 0);
+    for limit in (16..120).map(|kib| kib << 10) {
+        let disk = CrashDisk::new();
+        let Ok(store) = open(&disk, builder().storage_limit_bytes(limit)) else { continue };
+        let mut durable = 0;
+        for number in 0..200 {
+            let name = |number| format!("/{number:0200}");
+            store.create_dir(name(number)).expect("room in RAM");
+            if store.sync().is_err() {
+                met += 1;
+                let found = open(&disk.kill(), builder()).expect("a disk that works");
+                assert!(!found.exists(name(number)), "limit {limit}: an error, and {number} is durable");
+                break;
+            }
+            durable = number + 1;
+        }
+        passed += durable;
+        store.validate();
+        std::mem::forget(store);
+    }
+    assert!(met > 20 && passed > 100, "{met} limits met, {passed} syncs");
+}
