@@ -187,10 +187,15 @@ impl Log {
     pub(crate) fn appended(&self, place: u64) {
         if place & (self.most_waiting - 1) == 0 {
             self.nudge();
-        } else if self.is_crowded_at(place) && self.durability != Durability::Sync {
+        } else if self.is_crowded_at(place) && !self.is_waited_for() {
             self.crowded.store(true, Relaxed);
             self.wake.notify_one();
         }
+    }
+
+    /// Whether each operation waits until it is durable.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.durability == Durability::Sync
     }
 
     /// Wakes the flusher's thread. One that misses it looks again when its time has come.
