@@ -228,7 +228,7 @@ impl Core {
                     let before = placed.get(&key).copied();
                     let is_needed = needed.next().expect("one for each chunk");
                     // Let go when its bytes are written.
-                    let (_held, fresh) = written.next();
+                    let (_held, fresh) = written.next()?;
                     let before = Before { extent: before, fresh };
                     if is_needed && let Some(extent) = self.place(id, chunk, word, before, local)? {
                         match word.content() {
@@ -425,15 +425,15 @@ struct Written<'c> {
 impl Written<'_> {
     /// The next chunk's block, and what its bytes were written to: nothing, if they are on disk, or if there was no room for as
     /// much at once.
-    fn next(&mut self) -> (Option<HeldBlock>, Option<ExtentRef>) {
+    fn next(&mut self) -> Result<(Option<HeldBlock>, Option<ExtentRef>)> {
         if self.run.is_empty() {
-            self.write_some();
+            self.write_some()?;
         }
         self.at += 1;
-        (self.held[self.at - 1].take(), self.run.pop_front().flatten())
+        Ok((self.held[self.at - 1].take(), self.run.pop_front().flatten()))
     }
 
-    fn write_some(&mut self) {
+    fn write_some(&mut self) -> Result<()> {
         let Self { core, local, held, at, run } = self;
         let (mut all, mut wanted, mut len_bytes) = (Vec::new(), Vec::new(), 0);
         for held in held[*at..].iter().take(MOST_AT_ONCE) {
@@ -447,10 +447,14 @@ impl Written<'_> {
             all.extend(bytes);
         }
         let mut extents = Vec::with_capacity(all.len());
-        // Who gets none is written by himself, and meets what failed.
-        let _ = core.ground.segments.append_all(OWNER, &all, &mut extents);
+        let appended = core.ground.segments.append_all(OWNER, &all, &mut extents);
         let mut extents = extents.into_iter();
         run.extend(wanted.into_iter().map(|wanted| if wanted { extents.next() } else { None }));
+        match appended {
+            // Who got none is written by itself, which makes room for it.
+            Err(Error::StorageFull { .. }) => Ok(()),
+            other => other,
+        }
     }
 }
 
