@@ -130,52 +130,6 @@ fn what_a_kill_leaves_outlasts_power_cuts_while_it_is_opened() {
 
 const KILLED_SEED: u64 = 200;
 
-/// Space that nothing names any more was free as soon as the store was open, also where what no longer names it was in the page
-/// cache alone, since making that last had failed: what was written then went over what the power cut brought back.
-#[test]
-fn what_is_written_after_an_opening_that_could_not_settle_harms_nothing_that_was_found() {
-    let filler = |number: u64| format!("/filler/{number}");
-    let (mut unsettled, mut gone) = (0, 0);
-    // The removals get as far as this call of their sync, then the process is killed.
-    for end in 0..8 {
-        let disk = CrashDisk::new();
-        let store = open(&disk, builder()).expect("a disk that works");
-        for number in 0..40 {
-            store.write(filler(number), bytes(number, 9_000)).expect("room");
-        }
-        store.sync().expect("a disk that works");
-        (0..40).for_each(|number| store.remove_file(filler(number)).expect("it is there"));
-        disk.plan(Some(Fault { call: end, errno: libc::EIO, lasting: true }));
-        let _ = store.sync();
-        let killed = disk.kill();
-        std::mem::forget(store);
-        for call in 0..40 {
-            let what = format!("killed at call {end}, then call {call} failed");
-            let disk = killed.kill();
-            disk.plan(Some(Fault { call, errno: libc::EIO, lasting: false }));
-            let Ok(store) = open(&disk, builder()) else { continue };
-            unsettled += u64::from(store.opener.core.is_unsettled());
-            gone += u64::from(!store.exists(filler(0)));
-            // More than there is RAM: it goes to disk at once.
-            for number in 0..8 {
-                let _ = store.write(format!("/more/{number}"), bytes(number, 200_000));
-            }
-            let disk = disk.crash(end << 8 | call);
-            std::mem::forget(store);
-            let store = open(&disk, builder()).unwrap_or_else(|error| panic!("{what}: {error}"));
-            for number in 0..40 {
-                match store.read(filler(number)) {
-                    Err(Error::NotFound { .. }) => {}
-                    found => {
-                        assert!(found.is_ok_and(|found| found == bytes(number, 9_000)), "{what}: {number}")
-                    }
-                }
-            }
-        }
-    }
-    assert!(unsettled > 0 && gone > 0, "{unsettled} could not settle, {gone} found the removals");
-}
-
 /// Bytes that only the journal's front has are put back by the opening that succeeds.
 #[test]
 fn an_opening_that_fails_leaves_everything_to_the_next() {

@@ -81,11 +81,13 @@ fn fail_and_retry(call: u64, again: u64, what: &str, meanwhile: Op) -> bool {
 #[test]
 fn what_becomes_of_a_content_between_two_flushes_of_it_is_not_lost() {
     for (what, meanwhile) in MEANWHILE {
-        let mut call = 0;
-        while fail_and_retry(call, call / 2, what, *meanwhile) {
-            call += 1;
+        // All calls of the flush, and some behind: one write for all contents, a segment's sync, which is made good by writing
+        // elsewhere and so no error, those of the journal.
+        let mut failed = 0;
+        for call in 0..10 {
+            failed += u64::from(fail_and_retry(call, call / 2, what, *meanwhile));
         }
-        assert!(call >= 5, "{what}: a flush of {call} calls");
+        assert!(failed >= 2, "{what}: {failed} calls were missed by a flush");
     }
 }
 
