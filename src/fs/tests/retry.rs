@@ -82,12 +82,12 @@ fn fail_and_retry(call: u64, again: u64, what: &str, meanwhile: Op) -> bool {
 fn what_becomes_of_a_content_between_two_flushes_of_it_is_not_lost() {
     for (what, meanwhile) in MEANWHILE {
         // All calls of the flush, and some behind: one write for all contents, a segment's sync, which is made good by writing
-        // elsewhere and so no error, those of the journal.
+        // elsewhere, and those of the front, in whose place the journal takes the batch: no errors, both.
         let mut failed = 0;
         for call in 0..10 {
             failed += u64::from(fail_and_retry(call, call / 2, what, *meanwhile));
         }
-        assert!(failed >= 2, "{what}: {failed} calls were missed by a flush");
+        assert!(failed >= 1, "{what}: no call was missed by a flush");
     }
 }
 
