@@ -1,26 +1,30 @@
-//! Makes the stores that the targets harm, and the seeds of those that are files' bytes.
+//! Makes the stores that the targets harm, and the seeds of those that are files' bytes. Stores of the first format were made by
+//! earlier versions, and stay.
 
-use memfs_fuzz::{ALONE, CALLED, KINDS, PADDED, SAVED, SEALED, Target, USED, open, sample, steps};
+use memfs::Durability;
+use memfs_fuzz::{ALONE, CALLED, KINDS, PADDED, SAVED, SEALED, SECOND, Target, USED, open_for, sample, steps};
 use std::{fs, path::Path};
+
+const TARGETS: [Target; 4] = [Target::Journal, Target::Checkpoint, Target::Segment, Target::Front];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stores = Path::new(env!("CARGO_MANIFEST_DIR")).join("stores");
-    for (number, kind) in KINDS.into_iter().enumerate() {
-        make(&stores.join(kind), number == 0)?;
-    }
+    make(&stores.join("closed-2"), true, Durability::OnClose)?;
+    make(&stores.join("killed-2"), false, Durability::Sync)?;
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    for target in [Target::Journal, Target::Checkpoint, Target::Segment] {
+    for target in TARGETS {
         let dir = seeds.join(target.name());
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir)?;
     }
     for number in 0..KINDS.len() as u8 {
-        for target in [Target::Journal, Target::Checkpoint, Target::Segment] {
+        for target in TARGETS {
             let files = sample(number).files.iter().filter(|(name, _)| target.is_of(name));
             for (index, (name, contents)) in (0..).zip(files) {
                 let used = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
                 for flags in [PADDED, SEALED | CALLED | USED, SEALED | CALLED | ALONE | SAVED] {
-                    let input = [&[number | flags, index][..], &contents[..used]].concat();
+                    let number_bits = number & 1 | if number > 1 { SECOND } else { 0 };
+                    let input = [&[number_bits | flags, index][..], &contents[..used]].concat();
                     fs::write(seeds.join(target.name()).join(format!("{number}-{name}-{flags}")), input)?;
                 }
             }
@@ -30,12 +34,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// A session for each step, as far as the checkpoint that comes of so many; then two for the rest.
-fn make(to: &Path, is_closed: bool) -> Result<(), Box<dyn std::error::Error>> {
+fn make(to: &Path, is_closed: bool, durability: Durability) -> Result<(), Box<dyn std::error::Error>> {
     let home = std::env::temp_dir().join(format!("memfs-fuzz-stores-{}", std::process::id()));
     let new = memfs::MemFs::builder().mode(memfs::StorageMode::Persist).storage_path(&home).chunk_size(1024);
     new.memory_limit_bytes(512 << 10).segment_size(8 << 10).worker_threads(0).build()?.close()?;
     let mut step = 0;
-    let mut store = open(&home)?;
+    let mut store = open_for(&home, durability)?;
     while steps(&store, step) {
         store.sync()?;
         step += 1;
@@ -44,7 +48,7 @@ fn make(to: &Path, is_closed: bool) -> Result<(), Box<dyn std::error::Error>> {
             || [10, 84, 87].contains(&step)
         {
             store.close()?;
-            store = open(&home)?;
+            store = open_for(&home, durability)?;
         }
     }
     if is_closed {

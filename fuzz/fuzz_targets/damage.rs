@@ -87,12 +87,14 @@ fn apply(files: &mut Files, edit: Edit) -> Option<()> {
             files.push((to, contents));
         }
         Edit::Add { kind, number, bytes } => {
-            let name = match kind % 5 {
+            let name = match kind % 7 {
                 0 => format!("{number:06}.seg"),
                 1 => format!("journal-{number:016x}"),
                 2 => format!("checkpoint-{number:016x}"),
                 3 => format!("journal-{number:016x}.tmp"),
-                _ => format!("checkpoint-{number:016x}.tmp"),
+                4 => format!("checkpoint-{number:016x}.tmp"),
+                5 => format!("front-{number:016x}"),
+                _ => format!("front-{number:016x}.tmp"),
             };
             files.retain(|(other, _)| *other != name);
             files.push((name, bytes));

@@ -2,7 +2,7 @@
 
 use crate::{
     examine, sample,
-    seal::{Identity, seal_checkpoint, seal_journal, seal_segment},
+    seal::{Identity, seal_checkpoint, seal_front, seal_journal, seal_segment},
 };
 
 /// Which file.
@@ -11,6 +11,7 @@ pub enum Target {
     Journal,
     Checkpoint,
     Segment,
+    Front,
 }
 
 impl Target {
@@ -19,6 +20,7 @@ impl Target {
             Self::Journal => "journal",
             Self::Checkpoint => "checkpoint",
             Self::Segment => "segment",
+            Self::Front => "front",
         }
     }
 
@@ -27,7 +29,9 @@ impl Target {
     }
 }
 
-// What the first byte of an input says; bit 0 is the store's number.
+// What the first byte of an input says; bit 0 and the last are the store's number.
+/// A store of the second format.
+pub const SECOND: u8 = 128;
 /// Checksums are put right.
 pub const SEALED: u8 = 2;
 /// The bytes are this store's, of this number, and as many as they are.
@@ -45,9 +49,9 @@ pub const USED: u8 = 64;
 /// Two bytes say how, and in place of which file, the rest of `input` stands.
 pub fn replace(target: Target, input: &[u8]) {
     let [flags, index, bytes @ ..] = input else { return };
-    let mut files = sample(flags & 1).files.clone();
+    let mut files = sample(flags & 1 | flags >> 7 << 1).files.clone();
     let those: Vec<usize> = (0..files.len()).filter(|at| target.is_of(&files[*at].0)).collect();
-    let at = those[*index as usize % those.len()];
+    let Some(at) = those.get(*index as usize % those.len().max(1)).copied() else { return };
     let checkpoint = files.iter().find(|(name, _)| Target::Checkpoint.is_of(name));
     let checkpoint = Identity::of(&checkpoint.expect("one in each store").1);
     let name = files[at].0.clone();
@@ -60,6 +64,7 @@ pub fn replace(target: Target, input: &[u8]) {
         match target {
             Target::Journal => seal_journal(&mut bytes, called(Identity::of(&files[at].1)).as_ref()),
             Target::Checkpoint => seal_checkpoint(&mut bytes, called(checkpoint).as_ref()),
+            Target::Front => seal_front(&mut bytes, &files[at].1, flags & CALLED != 0),
             Target::Segment => {
                 let number = name[..6].parse().expect("six digits");
                 seal_segment(&mut bytes, called(Identity { number, ..checkpoint }).as_ref());

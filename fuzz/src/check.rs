@@ -118,6 +118,9 @@ fn verifies(bytes: &[u8], at: u64) -> Option<usize> {
     let crc = |parts: &[&[u8]]| parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
     match bytes.get(..4)? {
         b"MFSj" | b"MFSc" => (crc(&[bytes.get(..508)?]) == u32_at(508)?).then_some(512),
+        b"MFSf" if bytes.get(..8)? == b"MFSfront" => {
+            (crc(&[bytes.get(..508)?]) == u32_at(508)?).then_some(512)
+        }
         b"MFSf" => {
             let len = bytes.get(64..64 + u32_at(40)? as usize)?.len();
             let is_header = crc(&[&bytes[..60], &at.to_le_bytes()]) == u32_at(60)?;

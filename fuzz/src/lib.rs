@@ -8,6 +8,6 @@ mod check;
 mod sample;
 mod seal;
 
-pub use bytes::{ALONE, CALLED, PADDED, SAVED, SEALED, Target, USED, replace};
+pub use bytes::{ALONE, CALLED, PADDED, SAVED, SEALED, SECOND, Target, USED, replace};
 pub use check::{Files, examine};
-pub use sample::{KINDS, Sample, open, sample, steps};
+pub use sample::{KINDS, Sample, open, open_for, sample, steps};

@@ -9,8 +9,9 @@ use std::{
     sync::OnceLock,
 };
 
-/// As a process left them that closed them, and one that was killed.
-pub const KINDS: [&str; 2] = ["closed", "killed"];
+/// As a process left them that closed them, and one that was killed: in the first format, and in the second, where what was
+/// last done is in the journal's front.
+pub const KINDS: [&str; 4] = ["closed", "killed", "closed-2", "killed-2"];
 
 /// A store's files, and every content that each path ever had.
 pub struct Sample {
@@ -106,13 +107,18 @@ pub fn steps(fs: &MemFs, step: u64) -> bool {
 
 /// Opens the store in `dir`, in as little of everything as there can be.
 pub fn open(dir: &Path) -> memfs::Result<MemFs> {
+    open_for(dir, Durability::OnClose)
+}
+
+/// The same with another durability.
+pub fn open_for(dir: &Path, durability: Durability) -> memfs::Result<MemFs> {
     MemFs::builder()
         .mode(StorageMode::Persist)
         .storage_path(dir)
         .memory_limit_bytes(512 << 10)
         .segment_size(8 << 10)
         .worker_threads(0)
-        .durability(Durability::OnClose)
+        .durability(durability)
         .build()
 }
 

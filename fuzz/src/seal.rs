@@ -5,6 +5,7 @@ const SECTOR: usize = 512;
 /// Whose bytes they are to be.
 #[derive(Clone, Copy)]
 pub(crate) struct Identity {
+    pub(crate) version: [u8; 2],
     pub(crate) store_id: [u8; 8],
     /// The number in the file's name.
     pub(crate) number: u64,
@@ -17,6 +18,7 @@ impl Identity {
     /// As the first sector of a journal or checkpoint has it.
     pub(crate) fn of(sector: &[u8]) -> Self {
         Self {
+            version: array(sector, 8),
             store_id: array(sector, 16),
             number: u64::from_le_bytes(array(sector, 24)),
             chunk_bytes: array(sector, 32),
@@ -27,7 +29,7 @@ impl Identity {
 
     fn stamp(&self, sector: &mut [u8], magic: &[u8; 8]) {
         put(sector, 0, magic);
-        put(sector, 8, &1_u16.to_le_bytes());
+        put(sector, 8, &self.version);
         put(sector, 16, &self.store_id);
         put(sector, 24, &self.number.to_le_bytes());
         put(sector, 32, &self.chunk_bytes);
@@ -124,6 +126,66 @@ fn seal_frame(
     *chain = crc(&[&bytes[at..at + 60], &(at as u64).to_le_bytes()]);
     put(bytes, at + 60, &chain[..]);
     Some(frame_len)
+}
+
+/// What of a front's sector is a frame's; a stamp is behind it.
+const SHARE: usize = SECTOR - 8;
+
+/// Puts the checksums and stamps of a front right, where frames follow each other. With `is_called` the bytes are of the store
+/// that `good` is the front of, and follow the same operation.
+pub(crate) fn seal_front(bytes: &mut Vec<u8>, good: &[u8], is_called: bool) {
+    bytes.resize(bytes.len().max(2 * SECTOR).next_multiple_of(SECTOR), 0);
+    let len = bytes.len() as u64;
+    if is_called {
+        bytes[..SECTOR].copy_from_slice(&good[..SECTOR]);
+        put(bytes, 40, &len.to_le_bytes());
+    }
+    seal_sector(&mut bytes[..SECTOR]);
+    let store_id = array::<8>(bytes, 16);
+    let first = if is_called { &good[SECTOR..] } else { &bytes[SECTOR..] };
+    let (mut operation, mut chain) = (u64_at(first, 24), array::<4>(first, 52));
+    let mut at = SECTOR;
+    while at + 64 <= bytes.len() && bytes[at..at + 4] == *b"MFSf" {
+        let Some(frame_len) = usize::try_from(u64_at(bytes, at + 40))
+            .ok()
+            .and_then(|payload_len| payload_len.checked_add(64))
+            .and_then(|stream_len| stream_len.div_ceil(SHARE).checked_mul(SECTOR))
+            .filter(|frame_len| *frame_len <= bytes.len() - at)
+        else {
+            break;
+        };
+        let frame = &mut bytes[at..at + frame_len];
+        let mut stream: Vec<u8> =
+            frame.chunks_exact(SECTOR).flat_map(|sector| sector[..SHARE].iter().copied()).collect();
+        let payload_len = u64_at(&stream, 40) as usize;
+        let count = seal_entries(&mut stream[64..64 + payload_len]);
+        if is_called {
+            put(&mut stream, 0, b"MFSframe\x01\0");
+            put(&mut stream, 16, &store_id);
+            put(&mut stream, 24, &operation.to_le_bytes());
+            put(&mut stream, 32, &len.to_le_bytes());
+            put(&mut stream, 48, &count.to_le_bytes());
+        }
+        let stamp = stamp(u64::from_le_bytes(store_id), u64_at(&stream, 24));
+        operation = operation.wrapping_add(u32_at(&stream, 12).into());
+        put(&mut stream, 52, &chain);
+        let sum = crc(&[&stream[64..64 + payload_len]]);
+        put(&mut stream, 56, &sum);
+        chain = crc(&[&stream[..60], &(at as u64).to_le_bytes()]);
+        put(&mut stream, 60, &chain);
+        for (sector, share) in frame.chunks_exact_mut(SECTOR).zip(stream.chunks_exact(SHARE)) {
+            sector[..SHARE].copy_from_slice(share);
+            sector[SHARE..].copy_from_slice(&stamp);
+        }
+        at += frame_len;
+    }
+}
+
+fn stamp(store_id: u64, operation: u64) -> [u8; 8] {
+    let mut x = store_id.wrapping_add(operation.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (x ^ x >> 31).to_le_bytes()
 }
 
 /// How many there are.

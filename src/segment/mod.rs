@@ -18,6 +18,7 @@
 //! 7. Bytes that were appended before a sync of a lasting store began, and are trusted when it has returned, outlast any crash
 //!    ([`durable`]). Nothing of a segment that failed to be synced is trusted that was not before.
 
+mod append;
 mod cell;
 #[cfg(all(test, not(memfs_loom)))]
 pub(crate) mod crash;

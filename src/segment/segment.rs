@@ -18,6 +18,11 @@ use std::{
     ptr,
 };
 
+/// Units up to which several records are written at once.
+pub(super) const MOST_UNIT_BYTES: usize = 4096;
+/// For what lies between two of them: less than a unit.
+static ZEROS: [u8; MOST_UNIT_BYTES] = [0; MOST_UNIT_BYTES];
+
 pub(super) struct Segment {
     pub(super) state: State,
     /// Fits a file that is smaller than the store's segments, made when the disk was nearly full.
@@ -80,6 +85,27 @@ impl Segment {
     pub(super) fn write(&self, offset: u64, header: &[u8; HEADER_BYTES], bytes: &[u8]) -> io::Result<()> {
         debug_assert!(offset + (HEADER_BYTES + bytes.len()) as u64 <= self.charge.bytes());
         self.file.write_at(&mut [IoSlice::new(header), IoSlice::new(bytes)], offset)
+    }
+
+    /// The same of several, each at the beginning of a unit behind the one before.
+    pub(super) fn write_all<'b>(
+        &self,
+        offset: u64,
+        unit_bytes: u64,
+        records: impl Iterator<Item = (&'b [u8; HEADER_BYTES], &'b [u8])>,
+    ) -> io::Result<()> {
+        let mut parts = Vec::new();
+        let mut gap = 0;
+        for (header, bytes) in records {
+            // What is behind a record, to the end of its unit, is nobody's.
+            parts.extend([IoSlice::new(&ZEROS[..gap]), IoSlice::new(header), IoSlice::new(bytes)]);
+            let len = HEADER_BYTES + bytes.len();
+            gap = len.next_multiple_of(unit_bytes as usize) - len;
+        }
+        debug_assert!(
+            offset + parts.iter().map(|part| part.len() as u64).sum::<u64>() <= self.charge.bytes()
+        );
+        self.file.write_at(&mut parts, offset)
     }
 
     /// Reads the record at `place` into `dst` and verifies it. The space may have been reused meanwhile, if the caller is

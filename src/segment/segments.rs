@@ -13,21 +13,19 @@
 
 use super::{
     cell::Cell,
-    durable::Durable,
-    extent::{ExtentRef, FIRST_UNIT, Layout, Place},
+    extent::{ExtentRef, FIRST_UNIT, Layout},
     hold::SegmentHold,
     io::{Disk, is_full},
     lasting::Lasting,
     ledger::{Ledger, Stream},
     params::PARAMS_BYTES,
-    read::{ReadError, in_segment},
-    record::{self, HEADER_BYTES},
+    read::ReadError,
+    record::HEADER_BYTES,
     recover,
     segment::Segment,
 };
 use crate::{
     error::{Error, Result},
-    failpoint::pass,
     sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, thread},
 };
 use std::{io, path::PathBuf};
@@ -172,6 +170,19 @@ impl Segments {
         self.shared.append(Stream::Moved, owner, bytes)
     }
 
+    /// Stores several, in one write where they find room together; their extents are added to `to`.
+    ///
+    /// # Errors
+    /// As of [`append`](Self::append); those that were added before are stored.
+    pub(crate) fn append_all(&self, owner: u64, all: &[&[u8]], to: &mut Vec<ExtentRef>) -> Result<()> {
+        if all.len() > 1
+            && let Some(written) = self.shared.append_together(owner, all, to)
+        {
+            return written;
+        }
+        all.iter().try_for_each(|bytes| self.append(owner, bytes).map(|extent| to.push(extent)))
+    }
+
     /// How many bytes the extent has.
     pub(crate) fn len(&self, extent: ExtentRef) -> usize {
         self.shared.layout.unpack(extent).len_bytes
@@ -312,90 +323,6 @@ impl Shared {
         self.layout.units((HEADER_BYTES + len_bytes) as u64)
     }
 
-    fn append(&self, stream: Stream, owner: u64, bytes: &[u8]) -> Result<ExtentRef> {
-        assert!(bytes.len() <= self.layout.chunk_bytes, "an extent is at most a chunk");
-        let units = self.units_of(bytes.len());
-        if units + FIRST_UNIT > self.layout.capacity_units(self.layout.segment_bytes) {
-            return Err(self.full(bytes));
-        }
-        loop {
-            let (seen, segment) = self.active(stream);
-            if let Some((number, segment)) = segment
-                && let Some(written) = self.append_to(number, &segment, owner, bytes)
-            {
-                return written;
-            }
-            match self.advance(stream, seen) {
-                Ok(()) => {}
-                Err(Shortage::Disk(source)) if !is_full(&source) => {
-                    return Err(Error::Io { path: String::new(), doing: "make a segment", source });
-                }
-                Err(_) => return Err(self.full(bytes)),
-            }
-        }
-    }
-
-    /// `None` if the segment takes no more of this length.
-    fn append_to(
-        &self,
-        number: u32,
-        segment: &Arc<Segment>,
-        owner: u64,
-        bytes: &[u8],
-    ) -> Option<Result<ExtentRef>> {
-        let flight = segment.durable.as_ref().map(Durable::enter);
-        let units = self.units_of(bytes.len());
-        let unit = segment.state.reserve(units, segment.capacity_units)?;
-        if segment.is_failed() {
-            self.release(number, segment, units);
-            return None;
-        }
-        if let Some(flight) = &flight {
-            flight.at(unit);
-        }
-        let place = Place { segment: number, unit, len_bytes: bytes.len() };
-        pass("append: space reserved");
-        let written = self.write(place, segment, owner, bytes);
-        if let (Some(flight), Some(lasting), Ok(_)) = (flight, &self.lasting, &written) {
-            flight.written();
-            // AcqRel: Release pairs with the Acquire in `sync`; after the segment's own count.
-            lasting.written.fetch_add(1, Ordering::AcqRel);
-        }
-        Some(written)
-    }
-
-    /// Units of a segment are not live any more.
-    fn release(&self, number: u32, segment: &Arc<Segment>, units: u32) {
-        if segment.state.release_live(units) {
-            self.emptied(number, segment);
-        }
-    }
-
-    /// Writes into reserved space, which is dead if that fails.
-    fn write(&self, place: Place, segment: &Arc<Segment>, owner: u64, bytes: &[u8]) -> Result<ExtentRef> {
-        // Relaxed: only distinct numbers are wanted.
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let offset = self.layout.offset(place.unit);
-        let Err(source) = segment.write(offset, &record::header(owner, sequence, bytes), bytes) else {
-            return Ok(self.layout.pack(place));
-        };
-        self.release(place.segment, segment, self.units_of(bytes.len()));
-        if is_full(&source) {
-            return Err(self.full(bytes));
-        }
-        let source = in_segment(place.segment, offset, source);
-        Err(Error::Io { path: String::new(), doing: "write a segment", source })
-    }
-
-    fn full(&self, bytes: &[u8]) -> Error {
-        let used_bytes = self.ledger.charged_bytes();
-        Error::StorageFull {
-            path: String::new(),
-            needed_bytes: (HEADER_BYTES + bytes.len()) as u64,
-            used_bytes,
-        }
-    }
-
     /// The active word, and the segment it names.
     pub(super) fn active(&self, stream: Stream) -> (u64, Option<Numbered>) {
         // Acquire: pairs with the Release of the exchange in `displace`, so that the table has the segment.
@@ -432,7 +359,7 @@ impl Shared {
     }
 
     /// Brings a segment in place of the one that `seen` names, unless another thread was faster.
-    fn advance(&self, stream: Stream, seen: u64) -> Result<(), Shortage> {
+    pub(super) fn advance(&self, stream: Stream, seen: u64) -> Result<(), Shortage> {
         // Relaxed, and AcqRel below: the subtraction's Release pairs with the Acquire in `space_comes`.
         self.bringing.fetch_add(1, Ordering::Relaxed);
         let brought = self.bring(stream, seen);
@@ -531,7 +458,7 @@ impl Shared {
 }
 
 /// Why there is no segment to be had.
-enum Shortage {
+pub(super) enum Shortage {
     /// All that the limit allows are in use.
     Limit,
     /// The disk refused a file.

@@ -16,6 +16,7 @@ use std::collections::HashSet;
 
 /// Times that bytes are written anew after a segment could not be synced.
 const REWRITES: usize = 3;
+
 impl Core {
     /// Writes what is in the order as one frame, and lets the records go.
     pub(super) fn write_batch(
@@ -28,6 +29,7 @@ impl Core {
         let segments = &self.ground.segments;
         for _ in 0..REWRITES {
             let digest = self.encode_batch(log, flusher, local)?;
+            flusher.tried = !flusher.taken.is_empty();
             if flusher.taken.is_empty() && (aim != Aim::Settled || !flusher.has_to_settle()) {
                 return Ok(());
             }
@@ -106,15 +108,19 @@ impl Core {
 
     /// What was taken is durable.
     fn committed(&self, log: &Log, flusher: &mut Flusher, digest: &Digest, local: &Local) {
-        let Flusher { taken, placed, .. } = flusher;
+        let Flusher { taken, placed, tried, .. } = flusher;
+        *tried = false;
         if taken.is_empty() {
             return;
         }
         let last = taken.last().map_or(0, |taken| taken.record().place());
-        log.group.store(taken.len() as u64, Relaxed);
         placed.clear();
         // Release: pairs with the Acquire of who waits for a place.
         log.durable.store(last, Release);
+        log.led.expect(taken.len() as u64 + log.waiting(&local.pin()));
+        if log.is_waited_for() {
+            log.led.tell();
+        }
         self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);
     }
 

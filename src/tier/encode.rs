@@ -8,7 +8,7 @@
 
 use super::{
     core::Core,
-    ground::HeldBlock,
+    ground::{HeldBlock, OWNER},
     local::Local,
     log::{Chunks, ContentChange, read_note},
     swap::Place,
@@ -24,7 +24,11 @@ use crate::{
     segment::ExtentRef,
     sync::Ordering::*,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Contents that are written to a segment at once, and their bytes: about.
+const MOST_AT_ONCE: usize = 64;
+const MOST_BYTES_AT_ONCE: usize = 256 << 10;
 
 /// Where an attempt at a batch has put the bytes: of each record, by its place, and each of its chunks. For the next attempt,
 /// if this one fails: with a copy on disk a block is free to leave RAM.
@@ -211,7 +215,8 @@ impl Core {
         to: &mut Encoded,
     ) -> Result<()> {
         let Encoded { batch, extents, redo } = to;
-        let mut needed = digest.needed.iter().copied().zip(held);
+        let mut needed = digest.needed.iter().copied();
+        let mut written = Written { core: self, local, held, at: 0, run: VecDeque::new() };
         let mut on_disk = Vec::new();
         extents.clear();
         for (taken, superseded) in taken.iter().zip(&digest.superseded) {
@@ -221,12 +226,14 @@ impl Core {
                 for (chunk, word) in chunks {
                     let key = (taken.record().place(), chunk);
                     let before = placed.get(&key).copied();
+                    let is_needed = needed.next().expect("one for each chunk");
                     // Let go when its bytes are written.
-                    let (is_needed, _held) = needed.next().expect("one for each chunk");
+                    let (_held, fresh) = written.next()?;
+                    let before = Before { extent: before, fresh };
                     if is_needed && let Some(extent) = self.place(id, chunk, word, before, local)? {
                         match word.content() {
                             // SAFETY: held.
-                            Content::Ram(block) if before.is_none() => unsafe {
+                            Content::Ram(block) if before.extent.is_none() => unsafe {
                                 self.push_bytes(redo, extent, block);
                             },
                             _ => redo.give_up(),
@@ -268,16 +275,16 @@ impl Core {
         }
     }
 
-    /// The extent that has a chunk's bytes: the one it has, or one that they are written to now. `before` is what an earlier
-    /// attempt at this batch came to.
+    /// The extent that has a chunk's bytes: the one it has, or one that they are written to.
     fn place(
         &self,
         id: NodeId,
         chunk: u64,
         word: Word,
-        before: Option<ExtentRef>,
+        before: Before,
         local: &Local,
     ) -> Result<Option<ExtentRef>> {
+        let Before { extent: before, fresh } = before;
         let block = match word.content() {
             Content::Disk(extent) => return Ok(Some(extent)),
             Content::Ram(block) => block,
@@ -295,12 +302,17 @@ impl Core {
             // SAFETY: in its word, looked at under the guard.
             held = Some(unsafe { HeldBlock::share(local, block) });
         }
-        if let Some(extent) = self.copy_on_disk(block, local) {
-            return Ok(Some(extent));
-        }
-        // SAFETY: the block is held, by the caller or here (invariant 2); bytes below a published length never change.
-        let bytes = unsafe { self.ground.arena.bytes(block) };
-        let extent = self.append_for_flush(local, bytes)?;
+        let extent = match fresh {
+            Some(extent) => extent,
+            None => {
+                if let Some(extent) = self.copy_on_disk(block, local) {
+                    return Ok(Some(extent));
+                }
+                // SAFETY: the block is held, by the caller or here (invariant 2); bytes below a published length never change.
+                let bytes = unsafe { self.ground.arena.bytes(block) };
+                self.append_for_flush(local, bytes)?
+            }
+        };
         let guard = local.pin();
         if !self.lend(local, block, extent, || self.holds(place, word, &guard)) {
             // What replaced the content has its place in the order already (`holds` has seen to that); when that is durable the
@@ -387,6 +399,70 @@ impl Core {
                 self.ground.append(bytes)
             }
             other => other,
+        }
+    }
+}
+
+/// What a chunk's bytes were written to.
+#[derive(Clone, Copy)]
+struct Before {
+    /// By an earlier attempt at this batch.
+    extent: Option<ExtentRef>,
+    /// Just now, with others.
+    fresh: Option<ExtentRef>,
+}
+
+/// The held blocks of a batch, in order, whose bytes are written some at a time.
+struct Written<'c> {
+    core: &'c Core,
+    local: &'c Local,
+    held: Vec<Option<HeldBlock>>,
+    at: usize,
+    /// Of those from `at` on: what they were written to, if they had to be.
+    run: VecDeque<Option<ExtentRef>>,
+}
+
+impl Written<'_> {
+    /// The next chunk's block, and what its bytes were written to: nothing, if they are on disk, or if there was no room for as
+    /// much at once.
+    fn next(&mut self) -> Result<(Option<HeldBlock>, Option<ExtentRef>)> {
+        if self.run.is_empty() {
+            self.write_some()?;
+        }
+        self.at += 1;
+        Ok((self.held[self.at - 1].take(), self.run.pop_front().flatten()))
+    }
+
+    fn write_some(&mut self) -> Result<()> {
+        let Self { core, local, held, at, run } = self;
+        let (mut all, mut wanted, mut len_bytes) = (Vec::new(), Vec::new(), 0);
+        for held in held[*at..].iter().take(MOST_AT_ONCE) {
+            let bytes = held.as_ref().filter(|held| core.copy_on_disk(held.block(), local).is_none());
+            let bytes = bytes.map(HeldBlock::bytes);
+            len_bytes += bytes.map_or(0, <[u8]>::len);
+            if len_bytes > MOST_BYTES_AT_ONCE && !wanted.is_empty() {
+                break;
+            }
+            wanted.push(bytes.is_some());
+            all.extend(bytes);
+        }
+        let mut extents = Vec::with_capacity(all.len());
+        let appended = core.ground.segments.append_all(OWNER, &all, &mut extents);
+        let mut extents = extents.into_iter();
+        run.extend(wanted.into_iter().map(|wanted| if wanted { extents.next() } else { None }));
+        match appended {
+            // Who got none is written by itself, which makes room for it.
+            Err(Error::StorageFull { .. }) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        // After a failure: nothing names them, and they end with the batch at the latest.
+        if let Some(limbo) = &self.core.ground.limbo {
+            self.run.iter().flatten().for_each(|extent| limbo.push_extent(*extent));
         }
     }
 }

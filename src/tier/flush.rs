@@ -15,6 +15,7 @@
 use super::{
     core::Core,
     encode::{Digest, Encoded, Placed},
+    lead::Led,
     limbo::{Freed, Limbo},
     local::Local,
     log::ContentChange,
@@ -40,8 +41,6 @@ use std::{
 const RECORD_BYTES: u64 = 128;
 /// Rounds of compaction after a flush, at most.
 const COMPACTIONS: usize = 2;
-/// How often at most a flush lets others run before it begins.
-const MOST_YIELDS: u64 = 64;
 /// Records that are let go under one guard.
 const LET_GO_AT_ONCE: usize = 256;
 /// Bytes of contents that a batch for the journal's front has at most.
@@ -76,13 +75,11 @@ pub(crate) struct Log {
     flusher: Mutex<Flusher>,
     /// Whose turn to flush it is: the address of the thread's local, or 0.
     turn: AtomicUsize,
-    /// Whether one of those who wait for their change to be durable flushes for all of them.
-    leading: Mutex<bool>,
-    led: Condvar,
-    /// Changes in the last batch.
-    pub(super) group: AtomicU64,
+    pub(super) led: Led,
     /// Whether the flusher's thread has something to do before its time.
     nudged: AtomicBool,
+    /// Whether there may be changes to let go of.
+    crowded: AtomicBool,
     sleeping: Mutex<()>,
     wake: Condvar,
     opened: Instant,
@@ -91,8 +88,8 @@ pub(crate) struct Log {
 }
 
 /// One thread's turn to flush.
-struct Turn<'l> {
-    flusher: MutexGuard<'l, Flusher>,
+pub(super) struct Turn<'l> {
+    pub(super) flusher: MutexGuard<'l, Flusher>,
     turn: &'l AtomicUsize,
 }
 
@@ -103,22 +100,14 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// One thread's lead of all who wait, until it is dropped.
-struct Lead<'l>(&'l Log);
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        *self.0.lead() = false;
-        self.0.led.notify_all();
-    }
-}
-
 /// Who writes.
 pub(super) struct Flusher {
-    consumer: Option<Consumer>,
+    pub(super) consumer: Option<Consumer>,
     pub(super) journal: Option<Journal>,
     /// Taken from the order and not durable yet.
     pub(super) taken: Vec<Taken>,
+    /// They were, or may have been, written to disk in part: they keep their numbers.
+    pub(super) tried: bool,
     /// Where their bytes are.
     pub(super) placed: Placed,
     /// Freed by changes that are in the order.
@@ -143,6 +132,7 @@ impl Log {
             consumer: Some(consumer),
             journal: Some(journal),
             taken: Vec::new(),
+            tried: false,
             placed: Placed::default(),
             dead: Vec::new(),
             encoded,
@@ -159,10 +149,9 @@ impl Log {
             most_waiting: (limit_bytes / 16 / RECORD_BYTES).next_power_of_two().clamp(1 << 10, 1 << 20),
             flusher: Mutex::new(flusher),
             turn: AtomicUsize::new(0),
-            leading: Mutex::new(false),
-            led: Condvar::new(),
-            group: AtomicU64::new(0),
+            led: Led::new(),
             nudged: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             sleeping: Mutex::new(()),
             wake: Condvar::new(),
             opened: Instant::now(),
@@ -176,7 +165,7 @@ impl Log {
     }
 
     /// The same for who flushes, and may come to need memory meanwhile: see `is_flushing`.
-    fn lock_to_flush(&self, local: &Local) -> Turn<'_> {
+    pub(super) fn lock_to_flush(&self, local: &Local) -> Turn<'_> {
         let flusher = self.lock();
         // Relaxed: of account to this thread alone.
         self.turn.store(std::ptr::from_ref(local).addr(), Relaxed);
@@ -198,7 +187,15 @@ impl Log {
     pub(crate) fn appended(&self, place: u64) {
         if place & (self.most_waiting - 1) == 0 {
             self.nudge();
+        } else if self.is_crowded_at(place) && !self.is_waited_for() {
+            self.crowded.store(true, Relaxed);
+            self.wake.notify_one();
         }
+    }
+
+    /// Whether each operation waits until it is durable.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.durability == Durability::Sync
     }
 
     /// Wakes the flusher's thread. One that misses it looks again when its time has come.
@@ -219,24 +216,8 @@ impl Log {
         self.waiting(guard) > 0
     }
 
-    fn waiting(&self, guard: &Guard) -> u64 {
+    pub(super) fn waiting(&self, guard: &Guard) -> u64 {
         self.order.last_place(guard).saturating_sub(self.durable.load(Relaxed))
-    }
-
-    fn lead(&self) -> MutexGuard<'_, bool> {
-        self.leading.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Lets as many join the next batch as were in the last one, if they are about to: who has just been told that his change
-    /// is durable most likely has another.
-    fn gather(&self, local: &Local) {
-        let expected = self.group.load(Relaxed).min(MOST_YIELDS);
-        for _ in 0..expected {
-            if self.waiting(&local.pin()) >= expected {
-                break;
-            }
-            std::thread::yield_now();
-        }
     }
 
     fn millis(&self) -> u64 {
@@ -255,37 +236,13 @@ impl Drop for Log {
 }
 
 impl Core {
-    /// Makes durable all that was acknowledged before.
-    pub(crate) fn sync(&self, local: &Local) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
-        let target = log.order.last_place(&local.pin());
-        let mut leading = log.lead();
-        // Acquire: pairs with the Release in `commit`.
-        while log.durable.load(Acquire) < target {
-            if *leading {
-                leading = log.led.wait(leading).unwrap_or_else(|poisoned| poisoned.into_inner());
-                continue;
-            }
-            *leading = true;
-            drop(leading);
-            let lead = Lead(log);
-            log.gather(local);
-            let flushed = self.flush_for(local, Aim::Soon);
-            drop(lead);
-            flushed?;
-            leading = log.lead();
-        }
-        drop(leading);
-        self.settle(local)
-    }
-
     /// Makes durable what was found when the store was opened, if it may not be.
     pub(super) fn settle(&self, local: &Local) -> Result<()> {
         if self.is_unsettled() { self.flush_for(local, Aim::Settled) } else { Ok(()) }
     }
 
     /// Whether what was found when the store was opened may not be durable.
-    pub(super) fn is_unsettled(&self) -> bool {
+    pub(crate) fn is_unsettled(&self) -> bool {
         // Relaxed: set before the store is anybody's, and cleared when what was found is durable.
         self.log.as_ref().is_some_and(|log| log.unsettled.load(Relaxed))
     }
@@ -338,7 +295,7 @@ impl Core {
         self.flush_for(local, Aim::Plain)
     }
 
-    fn flush_for(&self, local: &Local, aim: Aim) -> Result<()> {
+    pub(super) fn flush_for(&self, local: &Local, aim: Aim) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let mut turn = log.lock_to_flush(local);
         let flushed = self.flush_all(log, &mut turn.flusher, aim, local);
@@ -519,13 +476,9 @@ impl Core {
         let Some(log) = &self.log else { return };
         let local = self.local();
         while !self.is_closed() {
-            let period = match log.durability {
-                Durability::Periodic(period) => period,
-                _ => Duration::from_secs(1),
-            };
-            let sleeping = log.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if !log.nudged.swap(false, Relaxed) && !self.is_closed() {
-                drop(log.wake.wait_timeout(sleeping, period));
+            let since = Instant::now();
+            while !self.sleep(log, since) {
+                self.condense(&local);
             }
             if self.is_closed() {
                 return;
@@ -537,6 +490,27 @@ impl Core {
             self.tidy(log, &mut log.lock_to_flush(&local).flusher, &local);
             self.checkpoint(&local);
         }
+    }
+
+    /// Lets the flusher's thread wait, in its period that began at `since`; whether it is time to flush, or to end.
+    fn sleep(&self, log: &Log, since: Instant) -> bool {
+        let period = match log.durability {
+            Durability::Periodic(period) => period,
+            _ => Duration::from_secs(1),
+        };
+        let sleeping = log.sleeping.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let is_due = || log.nudged.swap(false, Relaxed) || self.is_closed();
+        let left = period.saturating_sub(since.elapsed());
+        if is_due() || left.is_zero() {
+            return true;
+        }
+        if log.crowded.swap(false, Relaxed) {
+            return false;
+        }
+        let waited = log.wake.wait_timeout(sleeping, left);
+        let (_sleeping, waited) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        log.crowded.store(false, Relaxed);
+        waited.timed_out() || is_due()
     }
 
     /// The last flush, and the mark of a clean end. After this nothing is written any more.

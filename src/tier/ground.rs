@@ -322,6 +322,10 @@ impl HeldBlock {
         Self { lease: local.lease(), block }
     }
 
+    pub(super) fn block(&self) -> BlockRef {
+        self.block
+    }
+
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: this reference keeps the block allocated, and published bytes are immutable.

@@ -5,6 +5,7 @@
 //! The states of the content word and who may exchange what for what: docs/design/content.md.
 
 mod commit;
+mod condense;
 mod core;
 mod edit;
 mod encode;
@@ -13,6 +14,7 @@ mod gc;
 mod ground;
 mod heat;
 mod inspect;
+mod lead;
 mod limbo;
 mod local;
 mod locked;

@@ -19,9 +19,14 @@ fn run(fs: &MemFs, seed: u64, from: u64, to: u64) -> Run {
 /// The same, where what is acknowledged may be durable.
 fn run_as(fs: &MemFs, durability: Durability, seed: u64, from: u64, to: u64) -> Run {
     let mut dice = Dice::new(seed ^ from);
+    let mut between = Dice::new(!seed ^ from);
     let mut run = Run { durable: from, tried: from };
     for number in from..to {
         let done = Step::new(seed, number, "").apply(fs);
+        // As the flusher's thread would, at any time.
+        if between.roll(3) == 0 {
+            fs.opener.core.condense(&fs.opener.core.local());
+        }
         run.tried = number + 1;
         if done.is_ok() && durability == Durability::Sync || dice.roll(8) == 0 && fs.sync().is_ok() {
             run.durable = number + 1;

@@ -337,19 +337,24 @@ fn what_a_process_killed_at_any_named_place_leaves_is_a_prefix_of_what_it_did() 
 
 /// Places that some child must come to, whatever else there is.
 const EXPECTED: &[&str] = &[
+    "after: allocate front",
     "after: allocate journal",
     "after: allocate segment",
     "after: create segment",
     "after: name checkpoint",
+    "after: name front",
     "after: name journal",
     "after: remove checkpoint",
+    "after: remove front",
     "after: remove journal",
     "after: remove segment",
     "after: sync checkpoint",
     "after: sync directory",
+    "after: sync front",
     "after: sync journal",
     "after: sync segment",
     "after: write checkpoint",
+    "after: write front",
     "after: write journal",
     "after: write segment",
     "before: open segment",
@@ -359,6 +364,7 @@ const EXPECTED: &[&str] = &[
     "inside: flush: committed, nothing freed",
     "inside: recovery: names read, segments as they were",
     "within: write checkpoint",
+    "within: write front",
     "within: write journal",
     "within: write segment",
 ];
