@@ -39,26 +39,30 @@ impl Core {
             }
             // What could not be synced is not trusted, and written elsewhere the next time round.
             let _ = segments.sync();
-            let is_safe = flusher.encoded.extents.iter().all(|extent| segments.is_trusted(*extent));
-            if is_safe && self.is_ahead_safe(flusher) {
+            if self.are_safe(&flusher.encoded.extents, &flusher.dead)
+                && self.are_safe(&flusher.ahead, &flusher.dead)
+            {
                 return self.commit(log, flusher, &digest, local);
             }
             // Of what went to disk at once, for want of RAM, and of what only the front has beside, there is no other copy: it is
             // moved, as far as it can be read and verifies, and those moves belong to the batch.
-            if let (Some(sparse), Some(limbo)) = (segments.sparse(), &self.ground.limbo) {
+            if let Some(sparse) = segments.sparse() {
                 let _ = self.compact(local, &sparse);
+            }
+            // Also what was written elsewhere this time: a move to where it had been names nothing any more.
+            if let Some(limbo) = &self.ground.limbo {
                 limbo.take_dead(&mut flusher.dead);
             }
         }
         Err(Error::io("", "syncing a segment", std::io::ErrorKind::Other.into()))
     }
 
-    /// Whether the extents that are named in the journal's front are synced, but for those that changes of this batch, or of
-    /// earlier ones, have freed (invariant 3).
-    fn is_ahead_safe(&self, flusher: &Flusher) -> bool {
-        let Flusher { ahead, dead, .. } = flusher;
-        let unsafe_ones = || ahead.iter().filter(|extent| !self.ground.segments.is_trusted(**extent));
-        if unsafe_ones().next().is_none() {
+    /// Whether the extents that the batch names, or the journal's front, are synced, but for those that changes of this batch, or
+    /// of earlier ones, have freed (invariant 3).
+    fn are_safe<'e>(&self, named: impl IntoIterator<Item = &'e ExtentRef>, dead: &[Freed]) -> bool {
+        let mut unsafe_ones =
+            named.into_iter().filter(|extent| !self.ground.segments.is_trusted(**extent)).peekable();
+        if unsafe_ones.peek().is_none() {
             return true;
         }
         let extent_of = |freed: &Freed| match freed {
@@ -66,7 +70,7 @@ impl Core {
             Freed::Block(_) => None,
         };
         let dead: HashSet<ExtentRef, ahash::RandomState> = dead.iter().filter_map(extent_of).collect();
-        unsafe_ones().all(|extent| dead.contains(extent))
+        unsafe_ones.all(|extent| dead.contains(extent))
     }
 
     /// Writes the batch into the journal's front, if it is for that; whether it is durable now.
