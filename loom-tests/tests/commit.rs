@@ -6,8 +6,8 @@ use memfs::model::tier::{Bytes, FileUser, Files, Kept};
 use memfs_loom_tests::{Kind, Mutation, breaks, model};
 
 /// Where the lead is, and the line that ends it.
-const LEAD: &str = "src/tier/flush.rs";
-const WAKE: &str = "self.0.led.notify_all();";
+const LEAD: &str = "src/tier/lead.rs";
+const WAKE: &str = "self.0.ended.notify_one();";
 
 fn with<R>(files: &Files, run: impl FnOnce(&FileUser<'_>) -> R) -> R {
     run(&files.user())
@@ -137,7 +137,7 @@ const EARLY: &[&str] = &["acknowledged, and not durable"];
 #[test]
 fn broken_end_of_a_lead_that_wakes_nobody_leaves_one_waiting() {
     let mutation = || Mutation::at(LEAD, WAKE, Kind::Skipped);
-    breaks(mutation, &["deadlock"], two_sync);
+    breaks(mutation, &["deadlock"], two_write_and_sync);
 }
 
 #[test]

@@ -122,9 +122,7 @@ impl Core {
         // Release: pairs with the Acquire of who waits for a place.
         log.durable.store(last, Release);
         log.led.expect(taken.len() as u64 + log.waiting(&local.pin()));
-        if log.is_waited_for() {
-            log.led.tell();
-        }
+        log.led.tell();
         self.let_go(log, std::mem::take(taken), |record| digest.is_settled(record), local);
     }
 
