@@ -2,7 +2,9 @@
 //! earlier versions, and stay.
 
 use memfs::Durability;
-use memfs_fuzz::{ALONE, CALLED, KINDS, PADDED, SAVED, SEALED, SECOND, Target, USED, open_for, sample, steps};
+use memfs_fuzz::{
+    ALONE, CALLED, KINDS, PADDED, SAVED, SEALED, SECOND, Target, USED, open_for, sample, steps,
+};
 use std::{fs, path::Path};
 
 const TARGETS: [Target; 4] = [Target::Journal, Target::Checkpoint, Target::Segment, Target::Front];
