@@ -17,12 +17,12 @@ const REGION_MAX_BYTES: u64 = if cfg!(memfs_loom) { 512 } else { 256 << 30 };
 /// The granule of classes on small pages.
 const PAGE_GRANULE: usize = if cfg!(memfs_loom) { 256 } else { PAGE_BYTES };
 /// The granule of classes on huge pages.
-const HUGE_GRANULE: usize = 2 << 20;
+pub(super) const HUGE_GRANULE: usize = 2 << 20;
 /// Largest slot that shares a huge page with others: larger ones become free in whole pages often enough that giving
 /// those back at once is worth more than the misses saved.
 const HUGE_SLOT_MAX_BYTES: usize = 512;
 /// A class on huge pages is made only where its span is at most this part of the limit.
-const HUGE_SPAN_PART: u64 = 2048;
+const HUGE_SPAN_PART: u64 = 256;
 
 /// How large the regions of an arena are: as large as everything in one class could need.
 pub(super) fn region_bytes(limit_bytes: u64) -> usize {
@@ -155,14 +155,22 @@ impl Class {
     }
 }
 
+/// Whether slots so small share huge pages: a span of them is then at most a small part of the limit.
+pub(super) fn is_shared_huge(slot_bytes: usize, limit_bytes: u64) -> bool {
+    let span_bytes = Geometry::new(slot_bytes, HUGE_GRANULE, 0, 0).span_bytes() as u64;
+    !cfg!(memfs_loom) && slot_bytes <= HUGE_SLOT_MAX_BYTES && span_bytes <= limit_bytes / HUGE_SPAN_PART
+}
+
 /// What becomes resident at once in a class: a page, or a huge page where it can be charged and given back as one.
 fn granule_bytes(slot_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize {
     if !huge_pages || cfg!(memfs_loom) {
         return PAGE_GRANULE;
     }
-    let span_bytes = Geometry::new(slot_bytes, HUGE_GRANULE, 0, 0).span_bytes() as u64;
-    let shares = slot_bytes <= HUGE_SLOT_MAX_BYTES && span_bytes <= limit_bytes / HUGE_SPAN_PART;
-    if shares || slot_bytes.is_multiple_of(HUGE_GRANULE) { HUGE_GRANULE } else { PAGE_GRANULE }
+    if is_shared_huge(slot_bytes, limit_bytes) || slot_bytes.is_multiple_of(HUGE_GRANULE) {
+        HUGE_GRANULE
+    } else {
+        PAGE_GRANULE
+    }
 }
 
 #[cfg(all(test, not(memfs_loom)))]
@@ -172,9 +180,9 @@ mod tests {
     #[test]
     fn huge_pages_only_where_they_are_charged_whole() {
         let huge = |slot, limit| granule_bytes(slot, limit, true) == HUGE_GRANULE;
-        assert!(!huge(64, 1 << 30), "a span would be a large part of the limit");
-        assert!(huge(64, 16 << 30));
-        assert!(!huge(80, 16 << 30), "its span is 10 MiB");
+        assert!(!huge(64, 256 << 20), "a span would be a large part of the limit");
+        assert!(huge(64, 512 << 20));
+        assert!(!huge(80, 2 << 30), "its span is 10 MiB");
         assert!(!huge(4096, 1 << 40));
         assert!(!huge(1 << 20, 1 << 40));
         assert!(huge(4 << 20, 64 << 20), "whole huge pages anyway");

@@ -28,6 +28,7 @@ pub(crate) struct Arena {
     /// Where the raw classes begin.
     pub(super) raw_from: usize,
     chunk_bytes: usize,
+    huge_pages: bool,
     reach: Reach,
     budget: Arc<Budget>,
 }
@@ -55,7 +56,12 @@ impl Arena {
             let geometry = &class.slab.geometry;
             *shape = Shape::new(class.region.base(), geometry.slot_bytes, geometry.slots());
         }
-        Ok(Self { shapes, classes, raw_from, chunk_bytes, reach, budget })
+        Ok(Self { shapes, classes, raw_from, chunk_bytes, huge_pages, reach, budget })
+    }
+
+    /// Whether huge pages are asked for where they serve.
+    pub(crate) fn has_huge_pages(&self) -> bool {
+        self.huge_pages
     }
 
     pub(crate) fn budget(&self) -> &Arc<Budget> {

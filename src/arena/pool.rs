@@ -5,7 +5,15 @@
 //!    keeps what its last user left.
 //! 2. Indices below [`bound`](Pool::bound) were handed out at some time; those above never.
 
-use super::{bitmap::Claim, budget::Budget, ground::Ground, magazine::Reach, slab::Slab, span::Geometry};
+use super::{
+    bitmap::Claim,
+    budget::Budget,
+    class::{HUGE_GRANULE, is_shared_huge},
+    ground::Ground,
+    magazine::Reach,
+    slab::Slab,
+    span::Geometry,
+};
 use crate::{
     map::{PAGE_BYTES, Zeroable, Zeroed},
     sync::Arc,
@@ -39,14 +47,20 @@ impl<T: Zeroable> Pool<T> {
     const GRANULE_BYTES: usize = if cfg!(memfs_loom) { 256 } else { PAGE_BYTES };
 
     /// Room for `capacity` slots, rounded up to whole spans.
-    pub(crate) fn new(budget: Arc<Budget>, capacity: u32) -> io::Result<Self> {
+    pub(crate) fn new(budget: Arc<Budget>, capacity: u32, huge_pages: bool) -> io::Result<Self> {
         assert!(Self::SLOT_BYTES > 0);
         let bytes = capacity as usize * Self::SLOT_BYTES;
-        let mut geometry = Geometry::new(Self::SLOT_BYTES, Self::GRANULE_BYTES, bytes, 0);
+        let huge = huge_pages && is_shared_huge(Self::SLOT_BYTES, budget.limit());
+        let granule_bytes = if huge { HUGE_GRANULE } else { Self::GRANULE_BYTES };
+        let mut geometry = Geometry::new(Self::SLOT_BYTES, granule_bytes, bytes, 0);
         // Every index fits in a u32, u32::MAX itself excepted: a sentinel for those above.
         geometry.spans = geometry.spans.min(u32::MAX as usize >> geometry.span_shift);
         let slots = Zeroed::new(geometry.slots())?;
-        slots.refuse_huge();
+        if huge {
+            slots.advise_huge()
+        } else {
+            slots.refuse_huge()
+        }
         let batch = Reach::new(budget.limit()).batch(Self::SLOT_BYTES);
         Ok(Self { slots, slab: Box::new(Slab::new(geometry, Ground::untouched(&geometry)?)?), batch, budget })
     }

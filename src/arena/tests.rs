@@ -337,7 +337,7 @@ unsafe impl crate::map::Zeroable for Slot {}
 
 #[test]
 fn a_pool_slot_is_zero_until_used_and_after_its_page_went_back() {
-    let pool: Pool<Slot> = Pool::new(Arc::new(Budget::new(MIB)), 100_000).expect("address space");
+    let pool: Pool<Slot> = Pool::new(Arc::new(Budget::new(MIB)), 100_000, false).expect("address space");
     let mag = PoolMagazine::new();
     let mut indices: Vec<u32> = std::iter::from_fn(|| pool.alloc(&mag)).collect();
     assert!(indices.len() > 15_000, "a mebibyte, less the bitmaps");
@@ -364,7 +364,7 @@ fn a_pool_slot_is_zero_until_used_and_after_its_page_went_back() {
 
 #[test]
 fn a_pool_never_hands_out_more_than_it_has() {
-    let pool: Pool<Slot> = Pool::new(Arc::new(Budget::new(MIB)), 100).expect("address space");
+    let pool: Pool<Slot> = Pool::new(Arc::new(Budget::new(MIB)), 100, false).expect("address space");
     let mag = PoolMagazine::new();
     assert_eq!(std::iter::from_fn(|| pool.alloc(&mag)).count(), 128);
     assert_eq!(pool.bound(), 128);

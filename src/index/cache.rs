@@ -9,9 +9,11 @@
 //! 1. An entry is a hint about an id, whatever the slot of that id has become.
 //! 2. A table is freed through the epoch, after another took its place.
 
-use super::{error::Result, memory::Charged};
+use super::{
+    error::Result,
+    memory::{Charged, Memory},
+};
 use crate::{
-    arena::Budget,
     epoch::Guard,
     map::Zeroable,
     sync::{Arc, AtomicPtr, AtomicU64, Ordering},
@@ -48,7 +50,7 @@ struct Ways {
 
 pub(super) struct Cache {
     ways: AtomicPtr<Ways>,
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
 }
 
 /// The hash of a path, divided among its uses.
@@ -66,9 +68,9 @@ impl PathHash {
 }
 
 impl Ways {
-    fn new(budget: &Arc<Budget>, sets: usize) -> Result<Box<Self>> {
+    fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
-        Ok(Box::new(Self { sets: Charged::new(budget, sets)?, mask: sets - 1 }))
+        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1 }))
     }
 
     #[inline]
@@ -78,11 +80,11 @@ impl Ways {
 }
 
 impl Cache {
-    pub(super) fn new(budget: Arc<Budget>) -> Result<Self> {
-        let ways = Box::into_raw(Ways::new(&budget, FIRST_SETS)?);
+    pub(super) fn new(memory: Arc<Memory>) -> Result<Self> {
+        let ways = Box::into_raw(Ways::new(&memory, FIRST_SETS)?);
         #[cfg(memfs_loom)]
         crate::model::born(ways.addr());
-        Ok(Self { ways: AtomicPtr::new(ways), budget })
+        Ok(Self { ways: AtomicPtr::new(ways), memory })
     }
 
     #[inline]
@@ -178,7 +180,7 @@ impl Cache {
     }
 
     fn resize(&self, old: &Ways, sets: usize, guard: &Guard) -> bool {
-        let Ok(new) = Ways::new(&self.budget, sets) else { return false };
+        let Ok(new) = Ways::new(&self.memory, sets) else { return false };
         let (old, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
         #[cfg(memfs_loom)]
         crate::model::born(new.addr());
@@ -233,12 +235,20 @@ pub(super) fn draw() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::Collector;
+    use crate::{
+        arena::{Arena, Budget},
+        epoch::Collector,
+    };
+
+    fn cache(budget: &Arc<Budget>) -> Cache {
+        let arena = Arena::new(budget.clone(), 1 << 10, false).expect("address space");
+        Cache::new(Arc::new(Memory::new(Arc::new(arena), None))).expect("room")
+    }
 
     #[test]
     fn what_was_filled_in_is_found_until_its_set_overflows() {
         let budget = Arc::new(Budget::new(1 << 20));
-        let cache = Cache::new(budget.clone()).expect("room");
+        let cache = cache(&budget);
         let collector = Collector::new();
         let handle = collector.register();
         let guard = handle.pin();
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn it_grows_and_shrinks_with_the_nodes_and_every_byte_is_refunded() {
         let budget = Arc::new(Budget::new(1 << 15));
-        let cache = Cache::new(budget.clone()).expect("room");
+        let cache = cache(&budget);
         let collector = Collector::new();
         {
             let handle = collector.register();

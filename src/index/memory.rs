@@ -16,6 +16,10 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::{ops::Deref, ptr::NonNull};
 
+/// An array of this size is charged whole, so it may as well be resident by huge pages: who looks up at random misses the
+/// translation of nearly every page else.
+const HUGE_BYTES: u64 = 2 << 20;
+
 const STRIPES: usize = if cfg!(memfs_loom) { 1 } else { 8 };
 
 /// Spreads counters over cache lines by an address of the caller's choosing.
@@ -72,6 +76,10 @@ impl Memory {
     /// The order of changes, if one is kept.
     pub(super) fn order(&self) -> Option<&Order> {
         self.order.as_deref()
+    }
+
+    pub(super) fn has_huge_pages(&self) -> bool {
+        self.arena.has_huge_pages()
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -153,13 +161,19 @@ pub(super) struct Charged<T> {
 }
 
 impl<T: Zeroable> Charged<T> {
-    pub(super) fn new(budget: &Arc<Budget>, len: usize) -> Result<Self> {
+    pub(super) fn new(memory: &Memory, len: usize) -> Result<Self> {
         let size_bytes = (len * size_of::<T>()) as u64;
+        let budget = memory.budget();
         if !budget.try_charge(size_bytes) {
             return Err(IndexError::Memory(size_bytes));
         }
         match Zeroed::new(len) {
-            Ok(items) => Ok(Self { items, budget: budget.clone(), size_bytes }),
+            Ok(items) => {
+                if memory.has_huge_pages() && size_bytes >= HUGE_BYTES {
+                    items.advise_huge();
+                }
+                Ok(Self { items, budget: budget.clone(), size_bytes })
+            }
             Err(_) => {
                 budget.refund(size_bytes);
                 Err(IndexError::Memory(size_bytes))

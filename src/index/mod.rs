@@ -87,12 +87,12 @@ impl Index {
     /// it before it can be seen.
     pub(crate) fn new(arena: Arc<Arena>, capacity: u32, order: Option<Arc<Order>>) -> io::Result<Self> {
         let memory = Arc::new(Memory::new(arena, order));
-        let nodes = Arc::new(Pool::new(memory.budget().clone(), capacity)?);
+        let nodes = Arc::new(Pool::new(memory.budget().clone(), capacity, memory.has_huge_pages())?);
         let full = |_| io::Error::new(io::ErrorKind::OutOfMemory, "no room for an empty index");
         let index = Self {
             moves: Arc::new(moves::Moves::new()),
-            cache: cache::Cache::new(memory.budget().clone()).map_err(full)?,
-            prefixes: prefix::Prefixes::new(memory.budget().clone()).map_err(full)?,
+            cache: cache::Cache::new(memory.clone()).map_err(full)?,
+            prefixes: prefix::Prefixes::new(memory.clone()).map_err(full)?,
             table: table::Table::new(memory.clone()).map_err(full)?,
             hasher: hasher(),
             files: Striped::new(),

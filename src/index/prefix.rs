@@ -8,7 +8,12 @@
 //!    (`moves`, invariant 1), and the directory has a name, which it has while anything in it is bound, the text leads to it.
 //! 2. Entries and tables are freed through the epoch, after something else took their place.
 
-use super::{cache::draw, error::Result, memory::Charged, node::NodeId};
+use super::{
+    cache::draw,
+    error::Result,
+    memory::{Charged, Memory},
+    node::NodeId,
+};
 use crate::{
     arena::Budget,
     epoch::Guard,
@@ -23,7 +28,7 @@ const FIRST_SETS: usize = if cfg!(memfs_loom) { 1 } else { 16 };
 const PART_OF_LIMIT: usize = 256;
 /// Paths of directories that are longer are compared name by name.
 const TEXT_BYTES: usize = 115;
-/// Where all ways are taken by paths that hold, a newcomer takes one of them one time in so many.
+/// See [`Prefixes::room`].
 const REPLACE_ONE_IN: u32 = 8;
 
 /// Two cache lines.
@@ -64,10 +69,10 @@ struct Sets {
 }
 
 impl Sets {
-    fn new(budget: &Arc<Budget>, sets: usize) -> Result<Box<Self>> {
+    fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
-        let budget = budget.clone();
-        Ok(Box::new(Self { sets: Charged::new(&budget, sets)?, mask: sets - 1, budget }))
+        let budget = memory.budget().clone();
+        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, budget }))
     }
 
     #[inline]
@@ -116,15 +121,15 @@ unsafe fn discard(way: u64, budget: &Budget) {
 
 pub(super) struct Prefixes {
     sets: AtomicPtr<Sets>,
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
 }
 
 impl Prefixes {
-    pub(super) fn new(budget: Arc<Budget>) -> Result<Self> {
-        let sets = Box::into_raw(Sets::new(&budget, FIRST_SETS)?);
+    pub(super) fn new(memory: Arc<Memory>) -> Result<Self> {
+        let sets = Box::into_raw(Sets::new(&memory, FIRST_SETS)?);
         #[cfg(memfs_loom)]
         crate::model::born(sets.addr());
-        Ok(Self { sets: AtomicPtr::new(sets), budget })
+        Ok(Self { sets: AtomicPtr::new(sets), memory })
     }
 
     #[inline]
@@ -167,7 +172,7 @@ impl Prefixes {
         let Some(len) = u8::try_from(text.len()).ok().filter(|_| text.len() <= TEXT_BYTES) else { return };
         let sets = self.grown(directories, guard);
         let Some((way, seen)) = Self::room(sets.set(hash), text, stamp, guard) else { return };
-        if !self.budget.try_charge(size_of::<Prefix>() as u64) {
+        if !self.memory.budget().try_charge(size_of::<Prefix>() as u64) {
             return;
         }
         let mut entry = Box::new(Prefix { stamp, directory, len, text: [0; TEXT_BYTES] });
@@ -180,16 +185,18 @@ impl Prefixes {
         // AcqRel: the entry is written before it is seen, and what is retired was seen whole.
         match way.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
-                let budget = self.budget.clone();
+                let budget = self.memory.budget().clone();
                 // SAFETY: taken out of the one place that leads to it, by us alone; whoever reads it is pinned.
                 unsafe { guard.defer_unchecked(move || discard(seen, &budget)) };
             }
             // SAFETY: never shared.
-            Err(_) => unsafe { discard(new, &self.budget) },
+            Err(_) => unsafe { discard(new, self.memory.budget()) },
         }
     }
 
-    /// The way that a new entry takes, and what is in it now: one of this text, an empty one, one that does not hold any more.
+    /// The way that a new entry takes, and what is in it now: one of this text, an empty one, one that does not hold any more;
+    /// else any. What is not empty is replaced one time in so many only, so that directories that fight for a set, or others that
+    /// come and go, do not make every look-up write.
     fn room<'s>(
         set: &'s [AtomicU64; WAYS],
         text: &[u8],
@@ -199,12 +206,15 @@ impl Prefixes {
         let ways = || set.iter().map(|way| (way, way.load(Ordering::Acquire)));
         let entry = |way: u64| entry_at(way, guard);
         let same = ways().find(|(_, way)| entry(*way).is_some_and(|entry| entry.text() == text));
-        let idle = || ways().find(|(_, way)| entry(*way).is_none_or(|entry| entry.stamp != stamp));
-        same.or_else(idle).or_else(|| {
-            let draw = draw();
-            draw.is_multiple_of(REPLACE_ONE_IN)
-                .then(|| ways().nth((draw / REPLACE_ONE_IN) as usize % WAYS))?
-        })
+        let empty = || ways().find(|(_, way)| *way == 0);
+        let stale = || ways().find(|(_, way)| entry(*way).is_none_or(|entry| entry.stamp != stamp));
+        let draw = draw();
+        match same.or_else(empty).or_else(stale) {
+            Some(empty @ (_, 0)) => Some(empty),
+            _ if !draw.is_multiple_of(REPLACE_ONE_IN) => None,
+            Some(taken) => Some(taken),
+            None => ways().nth((draw / REPLACE_ONE_IN) as usize % WAYS),
+        }
     }
 
     /// The sets, after they were doubled if there are fewer than two ways for each directory; the entries are filled in again as
@@ -212,11 +222,11 @@ impl Prefixes {
     fn grown<'g>(&self, directories: u64, guard: &'g Guard) -> &'g Sets {
         let old = self.sets(guard);
         let sets = old.mask + 1;
-        let most = self.budget.limit() as usize / PART_OF_LIMIT / (WAYS * (size_of::<Prefix>() + 8));
+        let most = self.memory.budget().limit() as usize / PART_OF_LIMIT / (WAYS * (size_of::<Prefix>() + 8));
         if directories * 2 <= (sets * WAYS) as u64 || sets * 2 > most {
             return old;
         }
-        let Ok(new) = Sets::new(&self.budget, sets * 2) else { return old };
+        let Ok(new) = Sets::new(&self.memory, sets * 2) else { return old };
         let (from, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
         #[cfg(memfs_loom)]
         crate::model::born(new.addr());

@@ -99,7 +99,7 @@ fn place(bucket: u32) -> (usize, usize) {
 
 impl Table {
     pub(super) fn new(memory: Arc<Memory>) -> Result<Self> {
-        let first = Box::new(Charged::<Link>::new(memory.budget(), FIRST_BUCKETS as usize)?);
+        let first = Box::new(Charged::<Link>::new(&memory, FIRST_BUCKETS as usize)?);
         first.get(0).aux.store(READY, Ordering::Relaxed);
         let segments = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
         segments[0].store(Box::into_raw(first), Ordering::Release);
@@ -339,7 +339,7 @@ impl Table {
             return false;
         }
         if self.segment(number).is_none() {
-            let Ok(segment) = Charged::new(self.memory.budget(), buckets as usize) else { return false };
+            let Ok(segment) = Charged::new(&self.memory, buckets as usize) else { return false };
             let segment = Box::into_raw(Box::new(segment));
             let slot = &self.segments[number];
             if slot.compare_exchange(ptr::null_mut(), segment, Ordering::AcqRel, Ordering::Acquire).is_err() {

@@ -266,7 +266,7 @@ pub fn two_threads_and_room_for_one_span() {
 #[expect(missing_docs, reason = "named for what they hold")]
 pub fn a_pool_slot_has_one_user() {
     crate::model::explore(|| {
-        let pool: Pool<AtomicU64> = Pool::new(Arc::new(Budget::new(1 << 20)), 8).expect("heap");
+        let pool: Pool<AtomicU64> = Pool::new(Arc::new(Budget::new(1 << 20)), 8, false).expect("heap");
         let shared = Arc::new(pool);
         let work = |pool: &Pool<AtomicU64>| {
             let mag = PoolMagazine::new();
