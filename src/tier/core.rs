@@ -19,7 +19,7 @@ use crate::{
     path::canonical_name,
     scorer::{Hand, RequestClock, Sketch},
     segment::{Disk, RealDisk, SegmentConfig, Segments, StorageKind},
-    sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
+    sync::{Arc, AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*, fence},
 };
 use std::{
     path::PathBuf,
@@ -235,7 +235,19 @@ impl Core {
 
     /// Closes; true for the one call that did.
     pub(crate) fn shut(&self) -> bool {
-        !self.closed.swap(true, AcqRel)
+        let is_first = !self.closed.swap(true, AcqRel);
+        // Pairs with the fence in `give_up_if_closed`.
+        fence(SeqCst);
+        is_first
+    }
+
+    /// For a file that has just been made: if the store was closed meanwhile, whoever gives up its contents may have passed by
+    /// already. Either the store is seen closed here, or the file there.
+    pub(super) fn give_up_if_closed(&self, local: &Local, guard: &Guard, node: &Node) {
+        fence(SeqCst);
+        if self.is_closed() {
+            self.empty(local, guard, node);
+        }
     }
 
     /// The file `at` is about.

@@ -232,6 +232,7 @@ impl Core {
                         return Ok(Ok(None));
                     }
                     self.request(local, bound.id, bound.node, &guard);
+                    self.give_up_if_closed(local, &guard, bound.node);
                     Ok(Ok(Some(bound.id)))
                 }
                 Ok(Created::Exists(_)) => Ok(Ok(None)),
