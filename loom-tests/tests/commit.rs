@@ -114,19 +114,33 @@ fn a_sync_that_fails_is_no_acknowledgement_to_anybody() {
     one_sync_fails();
 }
 
-#[test]
-fn syncs_that_go_on_failing_are_told_to_all_who_waited() {
-    fn refusing() -> Files {
-        let files = two_unsynced();
-        files.refuse_syncs_of_the_journal(u32::MAX);
-        files
-    }
-    model(refusing, [sync, sync], |files, synced| {
+/// Nobody is told that his change is durable while every sync that `refuse` names fails, and all are when they do not any more.
+fn syncs_go_on_failing(refuse: fn() -> Files) {
+    model(refuse, [sync, sync], |files, synced| {
         assert!(synced.iter().all(|(good, _)| !good), "acknowledged, and not durable");
         files.refuse_syncs(0);
         with(&files, |user| user.sync().expect("the disk does not fail any more"));
         let after = files.after_power_loss();
         over(files, synced.into_iter().chain([(true, after)]));
+    });
+}
+
+#[test]
+fn syncs_that_go_on_failing_are_told_to_all_who_waited() {
+    syncs_go_on_failing(|| {
+        let files = two_unsynced();
+        files.refuse_syncs_of_the_journal(u32::MAX);
+        files
+    });
+}
+
+/// What was moved out of a segment that failed into one that failed as well is written a third time; the move names nothing then.
+#[test]
+fn after_many_syncs_that_failed_one_that_does_not_is_an_acknowledgement() {
+    syncs_go_on_failing(|| {
+        let files = two_unsynced();
+        files.refuse_syncs(u32::MAX);
+        files
     });
 }
 
@@ -162,21 +176,4 @@ fn broken_segment_that_is_trusted_after_a_failed_sync_is_an_acknowledgement() {
         )
     };
     breaks(mutation, &["Corrupt {", EARLY[0]], one_sync_fails);
-}
-
-/// What was moved out of a segment that failed into one that failed as well is written a third time; the move names nothing then.
-#[test]
-fn after_many_syncs_that_failed_one_that_does_not_is_an_acknowledgement() {
-    fn refusing() -> Files {
-        let files = two_unsynced();
-        files.refuse_syncs(u32::MAX);
-        files
-    }
-    model(refusing, [sync, sync], |files, synced| {
-        assert!(synced.iter().all(|(good, _)| !good), "acknowledged, and not durable");
-        files.refuse_syncs(0);
-        with(&files, |user| user.sync().expect("the disk does not fail any more"));
-        let after = files.after_power_loss();
-        over(files, synced.into_iter().chain([(true, after)]));
-    });
 }

@@ -137,7 +137,7 @@ impl Prefixes {
         let sets = self.sets.load(Ordering::Acquire);
         #[cfg(memfs_loom)]
         crate::model::touch(sets.addr());
-        // SAFETY: never null; retired through the epoch after it was replaced (`grow`), and we are pinned. Acquire: pairs with
+        // SAFETY: never null; retired through the epoch after it was replaced (`grown`), and we are pinned. Acquire: pairs with
         // the exchange there.
         unsafe { &*sets }
     }

@@ -26,8 +26,8 @@ use crate::{
 };
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Contents that are written to a segment at once, and their bytes: about.
-const MOST_AT_ONCE: usize = 64;
+/// Contents that are written to a segment at once, and their bytes: about. Few in tests, so that batches fail half-way.
+const MOST_AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
 const MOST_BYTES_AT_ONCE: usize = 256 << 10;
 
 /// Where an attempt at a batch has put the bytes: of each record, by its place, and each of its chunks. For the next attempt,

@@ -194,7 +194,7 @@ impl Log {
     }
 
     /// Whether each operation waits until it is durable.
-    pub(super) fn is_waited_for(&self) -> bool {
+    fn is_waited_for(&self) -> bool {
         self.durability == Durability::Sync
     }
 
@@ -242,7 +242,7 @@ impl Core {
     }
 
     /// Whether what was found when the store was opened may not be durable.
-    pub(crate) fn is_unsettled(&self) -> bool {
+    pub(super) fn is_unsettled(&self) -> bool {
         // Relaxed: set before the store is anybody's, and cleared when what was found is durable.
         self.log.as_ref().is_some_and(|log| log.unsettled.load(Relaxed))
     }
