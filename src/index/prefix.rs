@@ -48,11 +48,18 @@ impl Prefix {
     }
 }
 
-/// Addresses of entries, or 0, each below sixteen bits of its hash.
+/// Addresses of entries, or 0, each with some bits of its hash in those that are free. Low ones, so that whoever looks for lost memory
+/// sees what leads to it.
 #[repr(C, align(32))]
 struct Set([AtomicU64; WAYS]);
 
-const TAG_SHIFT: u32 = 48;
+const TAG_MASK: u64 = align_of::<Prefix>() as u64 - 1;
+
+/// What tells most hashes of one set apart.
+#[inline]
+fn tag(hash: u64) -> u64 {
+    hash >> 32 & TAG_MASK
+}
 
 // SAFETY: integer atomics only; zero is an empty way.
 unsafe impl Zeroable for Set {
@@ -96,7 +103,7 @@ impl Drop for Sets {
 }
 
 fn entry_at(way: u64, _guard: &Guard) -> Option<&Prefix> {
-    let address = (way & ((1 << TAG_SHIFT) - 1)) as usize;
+    let address = (way & !TAG_MASK) as usize;
     #[cfg(memfs_loom)]
     if address != 0 {
         crate::model::touch(address);
@@ -109,7 +116,7 @@ fn entry_at(way: u64, _guard: &Guard) -> Option<&Prefix> {
 /// # Safety
 /// `way` is 0 or was made by `fill`, and nobody can reach its entry.
 unsafe fn discard(way: u64, budget: &Budget) {
-    let address = (way & ((1 << TAG_SHIFT) - 1)) as usize;
+    let address = (way & !TAG_MASK) as usize;
     if address != 0 {
         #[cfg(memfs_loom)]
         crate::model::dies(address);
@@ -148,7 +155,7 @@ impl Prefixes {
         for way in self.sets(guard).set(hash) {
             // Acquire: pairs with the exchange in `fill`.
             let way = way.load(Ordering::Acquire);
-            if way >> TAG_SHIFT == hash >> TAG_SHIFT
+            if way & TAG_MASK == tag(hash)
                 && let Some(entry) = entry_at(way, guard)
                 && entry.stamp == stamp
                 && path::same(entry.text(), text)
@@ -178,10 +185,10 @@ impl Prefixes {
         let mut entry = Box::new(Prefix { stamp, directory, len, text: [0; TEXT_BYTES] });
         entry.text[..text.len()].copy_from_slice(text);
         let address = Box::into_raw(entry).expose_provenance() as u64;
-        debug_assert_eq!(address >> TAG_SHIFT, 0);
+        debug_assert_eq!(address & TAG_MASK, 0);
         #[cfg(memfs_loom)]
         crate::model::born(address as usize);
-        let new = hash >> TAG_SHIFT << TAG_SHIFT | address;
+        let new = address | tag(hash);
         // AcqRel: the entry is written before it is seen, and what is retired was seen whole.
         match way.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
