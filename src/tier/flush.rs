@@ -353,6 +353,13 @@ impl Core {
         self.compact(local, &sparse).is_ok() && self.flush_all(log, flusher, Aim::Plain, local).is_ok()
     }
 
+    /// The same with no flush due: segments may have come to be empty since the last one, when a reader let go of what it looked at.
+    fn tidy_up(&self, log: &Log, local: &Local) {
+        let mut turn = log.lock_to_flush(local);
+        self.tidy(log, &mut turn.flusher, local);
+        self.keep_proportion(log, &mut turn.flusher, local);
+    }
+
     /// # Safety
     /// Unlinked, taken out of limbo, and what freed it is durable or never will be.
     unsafe fn give_up_freed(&self, local: &Local, freed: Freed, guard: &Guard) {
@@ -487,7 +494,7 @@ impl Core {
                 // A failure is told to who calls `sync`; it is tried again in time.
                 let _ = self.flush(&local);
             }
-            self.tidy(log, &mut log.lock_to_flush(&local).flusher, &local);
+            self.tidy_up(log, &local);
             self.checkpoint(&local);
         }
     }

@@ -21,11 +21,16 @@ fn builder(home: &Path, durability: Durability) -> Builder {
         .durability(durability)
 }
 
-/// What the files in `home` take, preallocated space included.
-fn on_disk(home: &Path) -> u64 {
-    let files = std::fs::read_dir(home).unwrap();
+/// What each file in `home` takes, preallocated space included.
+fn listed(home: &Path) -> Vec<(String, u64)> {
+    let files = std::fs::read_dir(home).unwrap().map(Result::unwrap);
+    let taken = |file: &std::fs::DirEntry| file.metadata().map(|found| found.blocks() * 512);
     // What was removed since it was listed takes nothing.
-    files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.blocks() * 512).sum()
+    files.filter_map(|file| Some((file.file_name().into_string().unwrap(), taken(&file).ok()?))).collect()
+}
+
+fn on_disk(home: &Path) -> u64 {
+    listed(home).iter().map(|(_, bytes)| bytes).sum()
 }
 
 /// Overwrites and removes files of mixed sizes. Now and then what the store takes is compared with twice what lives in it and a
@@ -51,7 +56,11 @@ fn churn(fs: &MemFs, home: &Path, seed: u64, operations: u64) {
             fs.sync().unwrap();
             let lives: usize = live.values().map(|(_, len)| len).sum();
             let excess = settled(|| on_disk(home).saturating_sub(2 * lives as u64 + SEGMENT));
-            assert!(excess <= METADATA, "{excess} bytes too many on disk for {lives} after {operation}");
+            assert!(
+                excess <= METADATA,
+                "{excess} bytes too many on disk for {lives} after {operation}: {:?}",
+                listed(home)
+            );
         }
     }
     for (path, (operation, len)) in live {
