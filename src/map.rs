@@ -34,6 +34,8 @@ pub(crate) fn prefetch<T>(at: *const T) {
 #[cfg(not(memfs_loom))]
 pub(crate) struct Reservation {
     map: memmap2::MmapRaw,
+    /// Where it begins.
+    base: NonNull<u8>,
 }
 
 #[cfg(not(memfs_loom))]
@@ -41,11 +43,14 @@ impl Reservation {
     /// Reserves `bytes` (at least a page) of zeroed address space. Costs microseconds at any size.
     pub(crate) fn new(bytes: usize) -> io::Result<Self> {
         let map = memmap2::MmapOptions::new().len(page_ceil(bytes.max(1))).no_reserve_swap().map_anon()?;
-        Ok(Self { map: map.into() })
+        let map: memmap2::MmapRaw = map.into();
+        let base = NonNull::new(map.as_mut_ptr()).expect("a mapping is never at address zero");
+        Ok(Self { map, base })
     }
 
+    #[inline]
     pub(crate) fn ptr(&self) -> NonNull<u8> {
-        NonNull::new(self.map.as_mut_ptr()).expect("a mapping is never at address zero")
+        self.base
     }
 
     pub(crate) fn len_bytes(&self) -> usize {
@@ -70,6 +75,19 @@ impl Reservation {
     pub(crate) fn populate(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+
+    /// The same in huge pages, where they fit into the range and the system has them; what becomes resident later, when pages of
+    /// it went back, does so in small ones.
+    pub(crate) fn populate_huge(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        {
+            let _ = self.map.advise_range(memmap2::Advice::HugePage, range.start, range.len());
+            self.populate(range.clone());
+            let _ = self.map.advise_range(memmap2::Advice::NoHugePage, range.start, range.len());
+        }
         #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
@@ -118,6 +136,8 @@ impl Reservation {
     }
 
     pub(crate) fn populate(&self, _range: Range<usize>) {}
+
+    pub(crate) fn populate_huge(&self, _range: Range<usize>) {}
 
     pub(crate) fn advise_huge(&self) {}
 

@@ -166,24 +166,18 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     Some((if cut == 0 { "/" } else { &text[..cut] }, &text[cut + 1..]))
 }
 
-/// A text before its last separator, and after it; all of it is after it if it has none.
+/// What of a text stands above a name that is its last component; `None` if that is another one.
 #[inline(always)]
-pub(crate) fn cut(text: &[u8]) -> (&[u8], &[u8]) {
-    const LOW: u64 = u64::MAX / 255 * 0x7f;
-    // Eight bytes at a step from the end. Exact, unlike `has_odd`: a byte's top bit is set if and only if it is a separator.
-    let mut rest = text;
-    while let Some((before, last)) = rest.split_last_chunk::<8>() {
-        let other = u64::from_le_bytes(*last) ^ (u64::MAX / 255 * u64::from(b'/'));
-        let found = !(((other & LOW) + LOW) | other | LOW);
-        if found != 0 {
-            let end = before.len() + 7 - found.leading_zeros() as usize / 8;
-            return (&text[..end], &text[end + 1..]);
-        }
-        rest = before;
+pub(crate) fn above<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let start = text.len().checked_sub(name.len())?;
+    let (above, last) = text.split_at(start);
+    if !same(last, name) {
+        return None;
     }
-    match rest.iter().rposition(|&byte| byte == b'/') {
-        Some(end) => (&text[..end], &text[end + 1..]),
-        None => (&[], text),
+    match above {
+        [above @ .., b'/'] => Some(above),
+        [] => Some(above),
+        _ => None,
     }
 }
 
@@ -247,20 +241,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_at_its_last_separator() {
-        for above in ["", "/", "/a", "a/b", "/some/where/deep below", "/\u{10ffff}/\u{2f}x"] {
-            for name in [
-                "",
-                "x",
-                "part-7",
-                "a name.bin",
-                "one of sixteen..",
-                "one that is longer than three words \u{af}\u{2e}",
-            ] {
-                let text = format!("{above}/{name}");
-                assert_eq!(cut(text.as_bytes()), (above.as_bytes(), name.as_bytes()), "{text}");
-                assert_eq!(cut(name.as_bytes()), (&b""[..], name.as_bytes()));
+    fn what_is_above_a_name_is_known_if_the_text_ends_with_it_as_a_component() {
+        for name in ["x", "part-7", "a name.bin", "one that is longer than three words \u{af}\u{2e}"] {
+            for text in ["", "a", "a/b", "some/where/deep below", "\u{10ffff}/\u{2f}x"] {
+                let below = format!("{text}/{name}");
+                assert_eq!(above(below.as_bytes(), name.as_bytes()), Some(text.as_bytes()));
+                assert_eq!(above(format!("{text}y{name}").as_bytes(), name.as_bytes()), None);
+                assert_eq!(above(format!("{below}y").as_bytes(), name.as_bytes()), None);
             }
+            assert_eq!(above(name.as_bytes(), name.as_bytes()), Some(&b""[..]));
+            assert_eq!(above(&name.as_bytes()[1..], name.as_bytes()), None);
         }
     }
 

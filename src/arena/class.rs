@@ -23,6 +23,8 @@ pub(super) const HUGE_GRANULE: usize = 2 << 20;
 const HUGE_SLOT_MAX_BYTES: usize = 512;
 /// A class on huge pages is made only where its span is at most this part of the limit.
 const HUGE_SPAN_PART: u64 = 256;
+/// Contents come in rows of spans that are huge pages, as long as there is much room: with this part of the limit charged, at most.
+const ROW_CHARGED_PART: u64 = 2;
 
 /// How large the regions of an arena are: as large as everything in one class could need.
 pub(super) fn region_bytes(limit_bytes: u64) -> usize {
@@ -47,14 +49,18 @@ pub(super) struct Region {
 
 impl Region {
     fn new(geometry: &Geometry, granule_bytes: usize) -> io::Result<Self> {
-        let spare_bytes = granule_bytes.saturating_sub(PAGE_BYTES);
+        Self::aligned(geometry, granule_bytes, granule_bytes)
+    }
+
+    fn aligned(geometry: &Geometry, granule_bytes: usize, align_bytes: usize) -> io::Result<Self> {
+        let spare_bytes = align_bytes.saturating_sub(PAGE_BYTES);
         let pages = Reservation::new(geometry.region_bytes() + spare_bytes)?;
         if granule_bytes == HUGE_GRANULE {
             pages.advise_huge()
         } else {
             pages.refuse_huge()
         }
-        let skew_bytes = pages.ptr().addr().get().wrapping_neg() % granule_bytes;
+        let skew_bytes = pages.ptr().addr().get().wrapping_neg() % align_bytes;
         Ok(Self { pages, skew_bytes, slot_bytes: geometry.slot_bytes })
     }
 
@@ -66,6 +72,11 @@ impl Region {
     fn populate(&self, slots: Range<usize>) {
         let at = |slot: usize| self.skew_bytes + slot * self.slot_bytes;
         self.pages.populate(at(slots.start)..at(slots.end));
+    }
+
+    fn populate_row(&self, slots: Range<usize>) {
+        let at = |slot: usize| self.skew_bytes + slot * self.slot_bytes;
+        self.pages.populate_huge(at(slots.start)..at(slots.end));
     }
 
     /// # Safety
@@ -81,6 +92,8 @@ pub(super) struct Class {
     pub(super) slab: Slab,
     pub(super) region: Region,
     headers: Option<Zeroed<Header>>,
+    /// How long a row of spans is that becomes resident at once; 0 where none does.
+    row_bytes: usize,
     /// How many slots a magazine claims at once.
     pub(super) batch: u32,
 }
@@ -91,7 +104,7 @@ impl Class {
         let granule = granule_bytes(slot_bytes, limit_bytes, huge_pages);
         let geometry = Geometry::new(slot_bytes, granule, region_bytes(limit_bytes), 0);
         let slab = Slab::new(geometry, Ground::untouched(&geometry)?)?;
-        Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: None, batch })
+        Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: None, row_bytes: 0, batch })
     }
 
     /// A class of content blocks, with headers.
@@ -112,7 +125,10 @@ impl Class {
         headers.refuse_huge();
         let ground = Ground::Headers(Box::new(Slab::new(below, Ground::untouched(&below)?)?));
         let slab = Slab::new(geometry, ground)?.leaving(metadata_reserve(limit_bytes));
-        Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: Some(headers), batch })
+        let row_bytes = row_bytes(&geometry, granule, limit_bytes, huge_pages);
+        let align_bytes = if row_bytes > 0 { HUGE_GRANULE } else { granule };
+        let region = Region::aligned(&geometry, granule, align_bytes)?;
+        Ok(Self { slab, region, headers: Some(headers), row_bytes, batch })
     }
 
     #[inline]
@@ -122,11 +138,37 @@ impl Class {
 
     /// As [`Slab::claim`]. The pages of a long slot are asked for in one call, rather than one by one as they are written.
     pub(super) fn claim(&self, budget: &Budget, count: u32) -> Option<Claim> {
+        if let Some(claim) = self.slab.claim_ready(count) {
+            return Some(claim);
+        }
+        if self.wants_row(budget) {
+            self.slab.back_row(
+                budget,
+                |first| self.spans_in_row(first),
+                |slots| self.region.populate_row(slots),
+            );
+        }
         self.slab.claim_backed(budget, count, |slots| {
             if self.slab.geometry.slot_bytes >= POPULATED_BYTES {
                 self.region.populate(slots);
             }
         })
+    }
+
+    /// Whether more spans are to become resident than the next claim needs: of a class that has come to use as much already, as
+    /// long as nobody needs the room.
+    fn wants_row(&self, budget: &Budget) -> bool {
+        self.row_bytes > 0
+            && self.slab.backed_spans() * self.slab.geometry.span_bytes() >= self.row_bytes
+            && budget.charged() <= budget.limit() / ROW_CHARGED_PART
+    }
+
+    /// How many spans there are in the row that begins with `first`: it ends where a huge page does, or just before.
+    fn spans_in_row(&self, first: usize) -> usize {
+        let span_bytes = self.slab.geometry.span_bytes();
+        let begin = first * span_bytes;
+        let end = (begin + self.row_bytes) / HUGE_GRANULE * HUGE_GRANULE;
+        (end - begin) / span_bytes
     }
 
     /// Whether a trim would find nothing; as cheap as a look at two words.
@@ -161,6 +203,18 @@ pub(super) fn is_shared_huge(slot_bytes: usize, limit_bytes: u64) -> bool {
     !cfg!(memfs_loom) && slot_bytes <= HUGE_SLOT_MAX_BYTES && span_bytes <= limit_bytes / HUGE_SPAN_PART
 }
 
+/// A row is a huge page where spans divide that, else two: one of them at least is whole then. None in small stores, for which it
+/// would be much, and where spans are of huge pages anyway.
+fn row_bytes(geometry: &Geometry, granule_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize {
+    let divides = HUGE_GRANULE.is_multiple_of(geometry.span_bytes());
+    let row_bytes = if divides { HUGE_GRANULE } else { 2 * HUGE_GRANULE };
+    let serves = huge_pages
+        && granule_bytes < HUGE_GRANULE
+        && geometry.span_bytes() < row_bytes
+        && row_bytes as u64 <= limit_bytes / HUGE_SPAN_PART;
+    if serves && !cfg!(memfs_loom) { row_bytes } else { 0 }
+}
+
 /// What becomes resident at once in a class: a page, or a huge page where it can be charged and given back as one.
 fn granule_bytes(slot_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize {
     if !huge_pages || cfg!(memfs_loom) {
@@ -187,6 +241,54 @@ mod tests {
         assert!(!huge(1 << 20, 1 << 40));
         assert!(huge(4 << 20, 64 << 20), "whole huge pages anyway");
         assert_eq!(granule_bytes(4 << 20, 1 << 40, false), PAGE_GRANULE);
+    }
+
+    #[test]
+    fn contents_come_in_rows_of_huge_pages_and_go_back_page_by_page() {
+        let limit = 2 << 30;
+        // A page each; five pages for sixteen; sixteen of them in two huge pages.
+        for slot_bytes in [4096, 1280, 5 * 4096, 256 << 10] {
+            let budget = Budget::new(limit);
+            let class = Class::content(slot_bytes, limit, true, 1).expect("address space");
+            let span_bytes = class.slab.geometry.span_bytes();
+            let mut taken = Vec::new();
+            let mut most_at_once = 0;
+            while (taken.len() * slot_bytes) < 16 << 20 {
+                let before = class.slab.backed_spans();
+                taken.push(class.claim(&budget, 1).expect("room"));
+                most_at_once = most_at_once.max(class.slab.backed_spans() - before);
+                assert!(class.slab.charged_bytes() == budget.charged());
+            }
+            assert!(most_at_once * span_bytes > class.row_bytes / 2, "{slot_bytes}: {most_at_once} spans");
+            assert!(class.slab.backed_spans() * span_bytes <= (16 << 20) + 2 * class.row_bytes);
+            class.slab.validate().unwrap();
+            let used = taken.split_off(taken.len() / 2);
+            taken.into_iter().for_each(|claim| class.slab.give(claim));
+            let refunded = class.trim(&budget, u64::MAX);
+            assert!(refunded >= (8 << 20) - 2 * class.row_bytes as u64, "{slot_bytes}: {refunded}");
+            used.into_iter().for_each(|claim| class.slab.give(claim));
+            class.trim(&budget, u64::MAX);
+            assert_eq!(class.slab.backed_spans(), 0);
+            class.slab.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn no_row_where_it_would_be_much() {
+        let row = |slot, limit, huge| Class::content(slot, limit, huge, 1).unwrap().row_bytes;
+        assert_eq!(row(4096, 1 << 30, true), HUGE_GRANULE);
+        assert_eq!(row(5 * 4096, 1 << 30, true), 2 * HUGE_GRANULE);
+        assert_eq!(row(4096, 256 << 20, true), 0);
+        assert_eq!(row(4096, 1 << 30, false), 0);
+        assert_eq!(row(2 << 20, 1 << 30, true), 0, "a huge page each anyway");
+        // Half of the limit is charged: no more than is needed.
+        let (limit, budget) = (1 << 30, Budget::new(1 << 30));
+        let class = Class::content(4096, limit, true, 1).unwrap();
+        assert!(budget.try_charge(limit / ROW_CHARGED_PART));
+        for spans in 1..=2048 {
+            class.claim(&budget, 1).expect("room");
+            assert_eq!(class.slab.backed_spans(), spans);
+        }
     }
 
     #[test]

@@ -183,12 +183,6 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }
     }
 
-    /// Where the block's bytes begin; `b` may be long gone.
-    #[inline]
-    pub(crate) fn place(&self, b: BlockRef) -> *const u8 {
-        self.shape(b).address(self.slot(b))
-    }
-
     /// The block's place in half a word.
     pub(crate) fn near(&self, b: BlockRef) -> Near {
         Near::new(b.class(), self.slot(b))

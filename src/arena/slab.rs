@@ -73,7 +73,7 @@ impl Slab {
         count: u32,
         back: impl FnOnce(Range<usize>),
     ) -> Option<Claim> {
-        if let Some(claim) = self.ready.claim(End::Low, count) {
+        if let Some(claim) = self.claim_ready(count) {
             return Some(claim);
         }
         let span = self.back_span(budget)?;
@@ -86,6 +86,45 @@ impl Slab {
         }
         words.for_each(|word| _ = self.ready.set(word, mask));
         Some(Claim { word, mask: taken })
+    }
+
+    /// Charges for spans that stand in a row, as many as `count` says of the first of them, and makes their slots ready, after `back`
+    /// was told of them. Fewer, or none, where others are in between or the budget has no room: who needs a slot asks again.
+    pub(super) fn back_row(
+        &self,
+        budget: &Budget,
+        count: impl FnOnce(usize) -> usize,
+        back: impl FnOnce(Range<usize>),
+    ) {
+        let Some(first) = self.ground.take(budget) else { return };
+        let (wanted, span_bytes) = (count(first).max(1), self.geometry.span_bytes() as u64);
+        if !budget.try_charge_leaving(wanted as u64 * span_bytes, self.leave_bytes) {
+            return self.ground.put(first);
+        }
+        let mut row = first..first + 1;
+        while row.len() < wanted
+            && let Some(span) = self.ground.take(budget)
+        {
+            if span != row.end {
+                self.ground.put(span);
+                break;
+            }
+            row.end += 1;
+        }
+        budget.refund((wanted - row.len()) as u64 * span_bytes);
+        // Relaxed: a figure.
+        self.backed.fetch_add(row.len(), Ordering::Relaxed);
+        back(self.geometry.slots_of(row.clone()));
+        for span in row {
+            let (words, mask) = self.geometry.words(span);
+            words.for_each(|word| self.give(Claim { word, mask }));
+        }
+    }
+
+    /// Takes up to `count` ready slots.
+    #[inline]
+    pub(super) fn claim_ready(&self, count: u32) -> Option<Claim> {
+        self.ready.claim(End::Low, count)
     }
 
     /// Charges for a span and takes it from the ground.
@@ -223,7 +262,7 @@ impl Slab {
     }
 
     /// Takes the ready ones of a span's slots in `word`: for quarantine.
-    pub(super) fn claim_ready(&self, word: usize, mask: u64) -> u64 {
+    pub(super) fn claim_ready_in(&self, word: usize, mask: u64) -> u64 {
         self.ready.claim_any(word, mask)
     }
 

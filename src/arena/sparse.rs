@@ -156,7 +156,7 @@ impl SparseSpans<'_> {
             let (words, mask) = self.held(position);
             let mut whole = true;
             for (word, held) in words {
-                held.set(held.get() | self.class().slab.claim_ready(word, mask));
+                held.set(held.get() | self.class().slab.claim_ready_in(word, mask));
                 whole &= held.get() == mask;
             }
             if whole {

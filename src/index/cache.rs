@@ -101,25 +101,17 @@ impl Cache {
         self.ways(guard).sets.size_bytes()
     }
 
-    /// Offers the nodes that the path may lead to, each with its hint, until one is accepted.
-    #[inline]
-    pub(super) fn find<'g, T>(
-        &'g self,
-        hash: PathHash,
-        guard: &'g Guard,
-        mut accept: impl FnMut(NodeId, &'g AtomicU64) -> Option<T>,
-    ) -> Option<T> {
+    /// The node that the path may lead to, and its hint.
+    #[inline(always)]
+    pub(super) fn find<'g>(&self, hash: PathHash, guard: &'g Guard) -> Option<(NodeId, &'g AtomicU64)> {
         let set = self.ways(guard).set(hash);
         let first = hash.first_way();
         let mut way = first;
         loop {
             // Relaxed: a hint; what it leads to is loaded and checked on its own.
             let entry = set.ways[way].load(Ordering::Relaxed);
-            if entry >> 32 == hash.tag()
-                && entry as u32 != 0
-                && let Some(found) = accept(NodeId::new(entry as u32), &set.hints[way])
-            {
-                return Some(found);
+            if entry >> 32 == hash.tag() && entry as u32 != 0 {
+                return Some((NodeId::new(entry as u32), &set.hints[way]));
             }
             way = (way + 1) % WAYS;
             if way == first {
@@ -257,7 +249,7 @@ mod tests {
         let handle = collector.register();
         let guard = handle.pin();
         let hash = |n: u64| PathHash(n << 32 | 5);
-        let find = |n| cache.find(hash(n), &guard, |id, hint| Some((id, hint.load(Ordering::Relaxed))));
+        let find = |n| cache.find(hash(n), &guard).map(|(id, hint)| (id, hint.load(Ordering::Relaxed)));
         for n in 1..=8 {
             cache.fill(hash(n), NodeId::new(n as u32), n, &guard, |_| false);
         }

@@ -1,8 +1,9 @@
 //! Finding the node of a path.
 //!
-//! The hot way: hash of the text as written → cache → node → its name is the end of the text, and the directory it is in is where
-//! the rest of the text leads to. That is known of directories that were asked for before (`prefix`), or found by going up,
+//! The hot way: hash of the text as written → cache → node → its name is the end of the text, and the rest of the text is the path
+//! of the directory it is in. That is known of directories that were asked for before (`prefix`), or found by going up,
 //! comparing names from the end of the text: when the root is reached with nothing left, the text was canonical and led here.
+//! (A separator at its beginning is of no account: with it or without, a text is the same to the cache.)
 //! The cold way: canonicalise, walk down the table, from the last directory on if the cache knows that one.
 //!
 //! All read the stamp of `moves` before and after. A directory that stands is where it was as long as that is the same, and
@@ -91,31 +92,49 @@ impl<'g> Bound<'g> {
 /// From where a dentry begins to its last byte that is touched of a name of usual length.
 const DENTRY_FETCH_BYTES: usize = 56;
 
-/// A text taken apart: the path of a directory and a name in it.
+/// A text as it is looked up: without its first separator, and its hash.
 #[derive(Clone, Copy)]
 struct Spelled<'t> {
-    above: &'t [u8],
-    name: &'t [u8],
-    above_hash: u64,
+    text: &'t [u8],
     hash: PathHash,
 }
 
-/// What a reader found by the cache, and where that says what to fetch.
+/// A file that a reader found by the cache, and what that said to fetch.
 #[derive(Clone, Copy)]
 pub(crate) struct Glimpse<'g> {
-    pub(crate) bound: Bound<'g>,
+    pub(crate) id: NodeId,
+    pub(crate) node: &'g Node,
+    dentry: DentryRef<'g>,
+    moves: u64,
     hint: &'g AtomicU64,
-    seen: u64,
     /// What was fetched.
     name: *const u8,
     content: *const u8,
 }
 
-impl Glimpse<'_> {
-    #[inline]
-    fn is_name_elsewhere(&self) -> bool {
-        self.bound.dentry.is_some_and(|dentry| dentry.as_ptr().cast() != self.name)
+impl<'g> Glimpse<'g> {
+    pub(crate) fn bound(&self) -> Bound<'g> {
+        Bound { id: self.id, node: self.node, kind: Kind::File, dentry: Some(self.dentry), moves: self.moves }
     }
+
+    /// As [`Bound::still`].
+    #[inline(always)]
+    pub(crate) fn still(&self, index: &Index) -> bool {
+        // Acquire: as in `Bound::settled`.
+        self.dentry.word.load(Ordering::Acquire) == word::bound(file(self.id))
+            && index.moves_now() == self.moves
+    }
+
+    /// Whether something else than what it came to is fetched ahead for this path: its content is at `content`.
+    #[inline(always)]
+    pub(crate) fn is_misled(&self, content: *const u8) -> bool {
+        self.content != content || self.name != self.dentry.as_ptr().cast()
+    }
+}
+
+#[inline]
+fn file(id: NodeId) -> Target {
+    Target { id, kind: Kind::File }
 }
 
 fn name_hint(hint: u64) -> Near {
@@ -159,44 +178,49 @@ impl Index {
         }
     }
 
-    /// Where the cache says that a path leads, for a reader, who asks [`Bound::still`] before relying on it: only then was the
-    /// path bound to the node, at the instant of that answer or earlier. Its content is being fetched, if it is where it was.
+    /// The file that the cache says a path leads to, for a reader, who asks [`Glimpse::still`] before relying on it: only then was
+    /// the path bound to the file, from this call to the instant of that answer. Its content is being fetched, if it is where it
+    /// was. `None` says nothing.
     #[inline(always)]
     pub(crate) fn glimpse<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Glimpse<'g>> {
         let moves = self.moves_now();
-        let spelled = self.spelled(path);
-        self.cache.find(spelled.hash, guard, |id, hint| {
-            // Relaxed: a guess at addresses that are only fetched.
-            let seen = hint.load(Ordering::Relaxed);
-            let (name, content) = (self.fetch(id, seen), self.memory.far(content_hint(seen)));
-            prefetch(content);
-            let bound = self.verify(id, self.slot(id), &spelled, moves, guard)?;
-            Some(Glimpse { bound, hint, seen, name, content })
+        let Spelled { text, hash } = self.spelled(path);
+        let (id, hint) = self.cache.find(hash, guard)?;
+        let node = self.slot(id);
+        // Relaxed: a guess at addresses that are only fetched.
+        let seen = hint.load(Ordering::Relaxed);
+        let (name, content) = (self.fetch(node, seen), self.memory.far(content_hint(seen)));
+        prefetch(content);
+        let dentry = self.dentry_of(node, guard)?;
+        // Acquire: pairs with the AcqRel of whatever bound the node, which was initialised before.
+        if dentry.word.load(Ordering::Acquire) != word::bound(file(id)) {
+            return None;
+        }
+        self.is_called(dentry, text, moves, guard).then_some(Glimpse {
+            id,
+            node,
+            dentry,
+            moves,
+            hint,
+            name,
+            content,
         })
     }
 
-    /// Whether something else than what it came to is fetched ahead for this path: its content is at `content`.
-    #[inline]
-    pub(crate) fn is_misled(&self, glimpse: &Glimpse<'_>, content: *const u8) -> bool {
-        glimpse.content != content || glimpse.is_name_elsewhere()
-    }
-
     /// Notes for next time that its content is at `content`.
+    #[cold]
     pub(crate) fn lead(&self, glimpse: &Glimpse<'_>, content: Near) {
-        let name = match glimpse.bound.dentry.filter(|_| glimpse.is_name_elsewhere()) {
-            Some(dentry) => dentry.near(&self.memory),
-            None => name_hint(glimpse.seen),
-        };
-        let now = hint(name, content);
-        if now != glimpse.seen {
+        let now = hint(glimpse.dentry.near(&self.memory), content);
+        // Relaxed, both: a hint.
+        if now != glimpse.hint.load(Ordering::Relaxed) {
             glimpse.hint.store(now, Ordering::Relaxed);
         }
     }
 
     /// Starts to bring near what a look-up touches of a node: itself and its name, whose place this gives back.
-    #[inline]
-    fn fetch(&self, id: NodeId, hint: u64) -> *const u8 {
-        prefetch(self.slot(id));
+    #[inline(always)]
+    fn fetch(&self, node: &Node, hint: u64) -> *const u8 {
+        prefetch(node);
         let name = self.memory.far(name_hint(hint));
         prefetch(name);
         prefetch(name.wrapping_add(DENTRY_FETCH_BYTES));
@@ -209,14 +233,7 @@ impl Index {
             .map_err(|invalid| IndexError::Invalid { path: raw.to_owned(), reason: invalid.reason })?;
         // The cache was asked for this spelling already.
         let walk = if path.text() == raw { self.walk(raw, guard) } else { self.locate(path.text(), guard) };
-        let bound = Self::end_of(walk, &path)?;
-        // Without its leading slash a path verifies as well: such a spelling deserves an entry of its own.
-        if let Some(bound) = &bound
-            && path.text().strip_prefix('/') == Some(raw)
-        {
-            self.note(raw, bound, guard);
-        }
-        Ok(bound)
+        Self::end_of(walk, &path)
     }
 
     /// The node of a canonical path.
@@ -257,12 +274,11 @@ impl Index {
 
     #[inline(always)]
     fn spelled<'t>(&self, text: &'t str) -> Spelled<'t> {
-        let (above, name) = path::cut(text.as_bytes());
+        let text = text.as_bytes();
+        let text = text.strip_prefix(b"/").unwrap_or(text);
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(above);
-        let above_hash = hasher.finish();
-        hasher.write(name);
-        Spelled { above, name, above_hash, hash: PathHash(hasher.finish()) }
+        hasher.write(text);
+        Spelled { text, hash: PathHash(hasher.finish()) }
     }
 
     #[inline]
@@ -279,53 +295,39 @@ impl Index {
         self.moves.stamp()
     }
 
-    #[inline]
     fn cached<'g>(&'g self, text: &str, guard: &'g Guard) -> Option<Bound<'g>> {
         let moves = self.moves_now();
-        let spelled = self.spelled(text);
-        let bound = self.cache.find(spelled.hash, guard, |id, hint| {
-            self.fetch(id, hint.load(Ordering::Relaxed));
-            self.verify(id, self.slot(id), &spelled, moves, guard)
-        })?;
-        (self.moves_now() == moves).then_some(bound)
-    }
-
-    /// Whether the text leads to `id`.
-    #[inline(always)]
-    fn verify<'g>(
-        &'g self,
-        id: NodeId,
-        node: &'g Node,
-        spelled: &Spelled<'_>,
-        moves: u64,
-        guard: &'g Guard,
-    ) -> Option<Bound<'g>> {
+        let Spelled { text, hash } = self.spelled(text);
+        let (id, hint) = self.cache.find(hash, guard)?;
+        let node = self.slot(id);
+        self.fetch(node, hint.load(Ordering::Relaxed));
         let dentry = self.dentry_of(node, guard)?;
         let target = dentry.target().filter(|target| target.id == id)?;
-        if !path::same(dentry.name(), spelled.name) {
-            return None;
-        }
-        let parent = dentry.parent();
-        let is_there = match spelled.above {
-            [] => parent == NodeId::ROOT,
-            above => {
-                self.prefixes.find(spelled.above_hash, above, moves, guard) == Some(parent)
-                    || self.leads_to(spelled, parent, moves, guard)
-            }
-        };
-        is_there.then_some(Bound { id, node, kind: target.kind, dentry: Some(dentry), moves })
+        let leads = self.is_called(dentry, text, moves, guard) && self.moves_now() == moves;
+        leads.then(|| self.bind(dentry, target, moves))
     }
 
-    /// Whether the text above the name leads to `directory`: from there up to the root, consuming the text from its end. If so,
-    /// that is noted.
+    /// Whether the text, without its first separator, is the path of a name.
+    #[inline(always)]
+    fn is_called(&self, dentry: DentryRef<'_>, text: &[u8], moves: u64, guard: &Guard) -> bool {
+        let Some(above) = path::above(text, dentry.name()) else { return false };
+        let parent = dentry.parent();
+        if above.is_empty() {
+            return parent == NodeId::ROOT;
+        }
+        self.prefixes.leads(above, parent, moves, guard) || self.leads_to(above, parent, moves, guard)
+    }
+
+    /// Whether the text leads to `directory`: from there up to the root, consuming the text from its end. If so, that is noted.
     #[cold]
-    fn leads_to(&self, spelled: &Spelled<'_>, directory: NodeId, moves: u64, guard: &Guard) -> bool {
-        let (mut at, mut rest) = (directory, spelled.above);
+    #[inline(never)]
+    fn leads_to(&self, text: &[u8], directory: NodeId, moves: u64, guard: &Guard) -> bool {
+        let (mut at, mut rest) = (directory, text);
         while at != NodeId::ROOT {
             may_stop_here();
             let Some(dentry) = self.dentry_of(self.slot(at), guard) else { return false };
-            let (above, name) = path::cut(rest);
-            if name != dentry.name() || !dentry.is_bound_to(Target { id: at, kind: Kind::Directory }) {
+            let Some(above) = path::above(rest, dentry.name()) else { return false };
+            if !dentry.is_bound_to(Target { id: at, kind: Kind::Directory }) {
                 return false;
             }
             (at, rest) = (dentry.parent(), above);
@@ -333,8 +335,7 @@ impl Index {
         let leads = rest.is_empty();
         // Each name was seen bound: if nothing has moved meanwhile, the whole was at the instant the first was seen.
         if leads && self.moves_now() == moves {
-            let directories = self.dir_count();
-            self.prefixes.fill(spelled.above_hash, spelled.above, moves, directory, directories, guard);
+            self.prefixes.fill(text, directory, moves, self.dir_count(), guard);
         }
         leads
     }

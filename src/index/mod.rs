@@ -75,7 +75,7 @@ pub(crate) struct Index {
     cache: cache::Cache,
     prefixes: prefix::Prefixes,
     table: table::Table,
-    hasher: ahash::RandomState,
+    hasher: Hashing,
     files: Striped,
     directories: Striped,
     nodes: Arc<Pool<Node>>,
@@ -94,7 +94,7 @@ impl Index {
             cache: cache::Cache::new(memory.clone()).map_err(full)?,
             prefixes: prefix::Prefixes::new(memory.clone()).map_err(full)?,
             table: table::Table::new(memory.clone()).map_err(full)?,
-            hasher: hasher(),
+            hasher: Hashing::default(),
             files: Striped::new(),
             directories: Striped::new(),
             nodes,
@@ -276,15 +276,10 @@ impl Index {
 }
 
 #[cfg(not(memfs_loom))]
-fn hasher() -> ahash::RandomState {
-    ahash::RandomState::new()
-}
-
+type Hashing = foldhash::fast::RandomState;
 /// The model checker wants every run to be the same.
 #[cfg(memfs_loom)]
-fn hasher() -> ahash::RandomState {
-    ahash::RandomState::with_seeds(1, 2, 3, 4)
-}
+type Hashing = foldhash::fast::FixedState;
 
 impl Drop for Index {
     fn drop(&mut self) {

@@ -1,7 +1,8 @@
-//! From the path of a directory, as it was written, to the directory: what all files in it have in common is compared once, in
-//! one place, where going up from a file takes a node and a dentry for each directory above it.
+//! The path of a directory, beside its number: what all files in it have in common is compared at once, in one place, where going
+//! up from a file takes a node and a dentry for each directory above it.
 //!
-//! A hint with a stamp: four ways to a set, chosen by the hash of the text; an entry is written once, and replaced whole.
+//! A hint with a stamp: four ways to a set, chosen by the directory's number; an entry is written once, and replaced whole. Texts
+//! stand here without their first separator, as look-ups compare them.
 //!
 //! # Invariants
 //! 1. An entry's text led to its directory at an instant when the stamp was the entry's. So as long as the stamp is that
@@ -48,17 +49,33 @@ impl Prefix {
     }
 }
 
-/// Addresses of entries, or 0, each with some bits of its hash in those that are free. Low ones, so that whoever looks for lost memory
-/// sees what leads to it.
+/// Addresses of entries, or 0, each with some bits of its directory's hash in those that are free. Low ones, so that whoever looks for
+/// lost memory sees what leads to it.
 #[repr(C, align(32))]
 struct Set([AtomicU64; WAYS]);
 
 const TAG_MASK: u64 = align_of::<Prefix>() as u64 - 1;
 
-/// What tells most hashes of one set apart.
-#[inline]
-fn tag(hash: u64) -> u64 {
-    hash >> 32 & TAG_MASK
+/// Spreads the numbers of directories, which have those of files between them (Knuth's multiplicative hashing).
+#[derive(Clone, Copy)]
+struct Hash(u64);
+
+impl Hash {
+    #[inline]
+    fn of(directory: NodeId) -> Self {
+        Self(u64::from(directory.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// What tells most directories of one set apart.
+    #[inline]
+    fn tag(self) -> u64 {
+        self.0 >> 26 & TAG_MASK
+    }
+
+    #[inline]
+    fn set(self) -> usize {
+        (self.0 >> 32) as usize
+    }
 }
 
 // SAFETY: integer atomics only; zero is an empty way.
@@ -83,8 +100,8 @@ impl Sets {
     }
 
     #[inline]
-    fn set(&self, hash: u64) -> &[AtomicU64; WAYS] {
-        &self.sets.get(hash as usize & self.mask).0
+    fn set(&self, hash: Hash) -> &[AtomicU64; WAYS] {
+        &self.sets.get(hash.set() & self.mask).0
     }
 
     fn ways(&self) -> impl Iterator<Item = &AtomicU64> {
@@ -149,36 +166,29 @@ impl Prefixes {
         unsafe { &*sets }
     }
 
-    /// The directory that `text` led to when the stamp was `stamp`.
+    /// Whether `text` is known to have led to `directory` when the stamp was `stamp`.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, text: &[u8], stamp: u64, guard: &Guard) -> Option<NodeId> {
+    pub(super) fn leads(&self, text: &[u8], directory: NodeId, stamp: u64, guard: &Guard) -> bool {
+        let hash = Hash::of(directory);
         for way in self.sets(guard).set(hash) {
             // Acquire: pairs with the exchange in `fill`.
             let way = way.load(Ordering::Acquire);
-            if way & TAG_MASK == tag(hash)
+            if way & TAG_MASK == hash.tag()
                 && let Some(entry) = entry_at(way, guard)
-                && entry.stamp == stamp
-                && path::same(entry.text(), text)
+                && entry.directory == directory
             {
-                return Some(entry.directory);
+                return entry.stamp == stamp && path::same(entry.text(), text);
             }
         }
-        None
+        false
     }
 
     /// Notes where `text` led when the stamp was `stamp`, unless there is no memory for it. `directories`: how many there are.
-    pub(super) fn fill(
-        &self,
-        hash: u64,
-        text: &[u8],
-        stamp: u64,
-        directory: NodeId,
-        directories: u64,
-        guard: &Guard,
-    ) {
+    pub(super) fn fill(&self, text: &[u8], directory: NodeId, stamp: u64, directories: u64, guard: &Guard) {
+        let hash = Hash::of(directory);
         let Some(len) = u8::try_from(text.len()).ok().filter(|_| text.len() <= TEXT_BYTES) else { return };
         let sets = self.grown(directories, guard);
-        let Some((way, seen)) = Self::room(sets.set(hash), text, stamp, guard) else { return };
+        let Some((way, seen)) = Self::room(sets.set(hash), directory, stamp, guard) else { return };
         if !self.memory.budget().try_charge(size_of::<Prefix>() as u64) {
             return;
         }
@@ -188,7 +198,7 @@ impl Prefixes {
         debug_assert_eq!(address & TAG_MASK, 0);
         #[cfg(memfs_loom)]
         crate::model::born(address as usize);
-        let new = address | tag(hash);
+        let new = address | hash.tag();
         // AcqRel: the entry is written before it is seen, and what is retired was seen whole.
         match way.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
@@ -201,18 +211,18 @@ impl Prefixes {
         }
     }
 
-    /// The way that a new entry takes, and what is in it now: one of this text, an empty one, one that does not hold any more;
+    /// The way that a new entry takes, and what is in it now: one of this directory, an empty one, one that does not hold any more;
     /// else any. What is not empty is replaced one time in so many only, so that directories that fight for a set, or others that
     /// come and go, do not make every look-up write.
     fn room<'s>(
         set: &'s [AtomicU64; WAYS],
-        text: &[u8],
+        directory: NodeId,
         stamp: u64,
         guard: &Guard,
     ) -> Option<(&'s AtomicU64, u64)> {
         let ways = || set.iter().map(|way| (way, way.load(Ordering::Acquire)));
         let entry = |way: u64| entry_at(way, guard);
-        let same = ways().find(|(_, way)| entry(*way).is_some_and(|entry| entry.text() == text));
+        let same = ways().find(|(_, way)| entry(*way).is_some_and(|entry| entry.directory == directory));
         let empty = || ways().find(|(_, way)| *way == 0);
         let stale = || ways().find(|(_, way)| entry(*way).is_none_or(|entry| entry.stamp != stamp));
         let draw = draw();

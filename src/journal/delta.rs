@@ -63,7 +63,7 @@ enum Slot {
 pub(super) struct Delta {
     chunk_bytes: u64,
     /// Where a node's change is, or [`GONE`].
-    places: HashMap<u32, u32, ahash::RandomState>,
+    places: HashMap<u32, u32, foldhash::fast::RandomState>,
     changes: Vec<Change>,
     /// Places of changes that are no more: their nodes are gone.
     free: Vec<u32>,

@@ -14,7 +14,7 @@ use crate::{error::Result, segment::Disk};
 use std::{collections::HashMap, path::Path};
 
 /// Bytes of contents by the extent they belong to: what may not be in its place on disk.
-pub(crate) type Contents = HashMap<u64, Vec<u8>, ahash::RandomState>;
+pub(crate) type Contents = HashMap<u64, Vec<u8>, foldhash::fast::RandomState>;
 
 /// A frame that verifies, taken out of its sectors.
 pub(super) struct FrontFrame {

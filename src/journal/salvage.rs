@@ -25,12 +25,12 @@ pub(super) struct Saved {
 /// What lies deeper has no path, or is within itself.
 const MAX_DEPTH: usize = 2048;
 
-type IdSet = HashSet<u32, ahash::RandomState>;
-type Children = HashMap<u32, Vec<u32>, ahash::RandomState>;
+type IdSet = HashSet<u32, foldhash::fast::RandomState>;
+type Children = HashMap<u32, Vec<u32>, foldhash::fast::RandomState>;
 
 pub(super) struct Salvage {
     chunk_bytes: u64,
-    nodes: HashMap<u32, Saved, ahash::RandomState>,
+    nodes: HashMap<u32, Saved, foldhash::fast::RandomState>,
     /// Those that lead up to the root: directories, parents first, then files.
     reachable: Vec<u32>,
 }
@@ -190,7 +190,7 @@ impl Salvage {
     }
 
     fn drop_doubles(&mut self, faults: &mut Vec<Fault>) {
-        let mut by_name: HashMap<(u32, &str), u32, ahash::RandomState> = HashMap::default();
+        let mut by_name: HashMap<(u32, &str), u32, foldhash::fast::RandomState> = HashMap::default();
         let mut doubles = Vec::new();
         let mut ids: Vec<u32> = self.nodes.keys().copied().filter(|id| *id != ROOT).collect();
         ids.sort_unstable();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// Numbers of nodes, a bit each, in pages so that a large number alone takes no more than a small one.
 #[derive(Default)]
 struct IdSet {
-    pages: HashMap<u32, [u64; 4], ahash::RandomState>,
+    pages: HashMap<u32, [u64; 4], foldhash::fast::RandomState>,
 }
 
 impl IdSet {

@@ -69,7 +69,8 @@ impl Core {
             Freed::Extent(extent) => Some(*extent),
             Freed::Block(_) => None,
         };
-        let dead: HashSet<ExtentRef, ahash::RandomState> = dead.iter().filter_map(extent_of).collect();
+        let dead: HashSet<ExtentRef, foldhash::fast::RandomState> =
+            dead.iter().filter_map(extent_of).collect();
         unsafe_ones.all(|extent| dead.contains(extent))
     }
 

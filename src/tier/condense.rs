@@ -50,7 +50,7 @@ impl Core {
 /// Takes out what invariant 1 names.
 fn take_superseded(taken: &mut Vec<Taken>) -> Vec<Taken> {
     // Files whose content a later change gives whole.
-    let mut whole: HashSet<NodeId, ahash::RandomState> = HashSet::default();
+    let mut whole: HashSet<NodeId, foldhash::fast::RandomState> = HashSet::default();
     let mut is_dropped: Vec<bool> =
         taken.iter().rev().map(|taken| is_superseded(taken.record(), &mut whole)).collect();
     is_dropped.reverse();
@@ -59,7 +59,7 @@ fn take_superseded(taken: &mut Vec<Taken>) -> Vec<Taken> {
 }
 
 /// Whether a record is of no account, `whole` being of those behind it; adds what it says itself.
-fn is_superseded(record: &Record, whole: &mut HashSet<NodeId, ahash::RandomState>) -> bool {
+fn is_superseded(record: &Record, whole: &mut HashSet<NodeId, foldhash::fast::RandomState>) -> bool {
     match ContentChange::of(record) {
         Some(ContentChange::Content { id, reset, same, priority, .. }) => {
             if whole.contains(&id) {

@@ -97,8 +97,7 @@ impl<'g> Spot<'g> {
     /// The content word as it is: perhaps taken by a change, which is to be completed before anything is made of it.
     #[inline]
     pub(crate) fn raw_word(&self) -> Word {
-        // Acquire: pairs with the Release of the exchange that published the content.
-        Word::from_bits(self.node.content.load(Acquire))
+        raw_word(self.node)
     }
 
     #[inline]
@@ -121,6 +120,13 @@ impl<'g> Spot<'g> {
     pub(crate) fn acquire(&self, core: &Core) -> bool {
         self.bound.as_ref().is_some_and(|bound| core.index.acquire(bound))
     }
+}
+
+/// A node's content word as it is. A directory's is the address of its body, which reads as no block.
+#[inline]
+pub(crate) fn raw_word(node: &Node) -> Word {
+    // Acquire: pairs with the Release of the exchange that published the content.
+    Word::from_bits(node.content.load(Acquire))
 }
 
 /// One exchange of a content word or slot. AcqRel: Release publishes the bytes to the Acquire loads of readers; Acquire
@@ -269,8 +275,7 @@ impl Core {
     /// order of changes.
     #[inline]
     pub(crate) fn word_of(&self, node: &Node, guard: &Guard) -> Word {
-        // Acquire: pairs with the Release of the exchange that published the content.
-        let word = Word::from_bits(node.content.load(Acquire));
+        let word = raw_word(node);
         if word.is_pending() { self.settled_word(node, guard) } else { word }
     }
 
@@ -311,45 +316,51 @@ impl Core {
     }
 
     /// A use of a file: for the sketch, its age, its count of reads and its boost. A file that is hot and settled costs loads.
-    #[inline]
-    pub(crate) fn touch(&self, local: &Local, spot: &Spot<'_>, guard: &Guard) {
-        self.request(local, spot.id, spot.node, guard);
-        super::heat::read(self, local, spot.node);
-    }
-
-    /// Counts a use, unless the file was seen to be counted as high as it can be in this era; whether a counter was raised.
-    #[inline]
-    fn raise(&self, id: NodeId, node: &Node, guard: &Guard) -> bool {
-        let era = self.sketch.era();
-        if node.hottest.load(Relaxed) == era {
-            return false;
-        }
-        let raised = self.sketch.record(u64::from(id.get()), guard);
-        if !raised {
-            node.hottest.store(era, Relaxed);
-        }
-        raised
+    #[inline(always)]
+    pub(crate) fn touch(&self, local: &Local, id: NodeId, node: &Node, guard: &Guard) {
+        self.request(local, id, node, guard);
+        super::heat::read(self, local, node);
     }
 
     /// The scorer's share of a use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn request(&self, local: &Local, id: NodeId, node: &Node, guard: &Guard) {
-        let raised = self.raise(id, node, guard);
-        let epoch = self.clock.epoch();
-        let age = node.age.load(Relaxed);
-        if age != epoch {
-            node.age.store(epoch, Relaxed);
-            if epoch.wrapping_sub(age) > LONG_EPOCHS {
-                super::heat::note_access(node);
-            }
+        // Relaxed, all: figures.
+        let (era, epoch) = (self.sketch.era(), self.clock.epoch());
+        if node.hottest.load(Relaxed) != era {
+            self.raise(local, id, node, era, guard);
         }
-        if let Some((requests, increments)) = local.request(raised) {
-            self.report(requests, increments, guard);
+        if node.age.load(Relaxed) != epoch {
+            Self::renew(node, epoch);
+        }
+        if local.request() {
+            self.report(local, guard);
+        }
+    }
+
+    /// Counts a use of a file that was not seen to be counted as high as it can be in this era.
+    #[inline(never)]
+    fn raise(&self, local: &Local, id: NodeId, node: &Node, era: u32, guard: &Guard) {
+        if self.sketch.record(u64::from(id.get()), guard) {
+            local.raised();
+        } else {
+            node.hottest.store(era, Relaxed);
+        }
+    }
+
+    /// Notes the epoch of a use.
+    #[inline(never)]
+    fn renew(node: &Node, epoch: u32) {
+        let age = node.age.load(Relaxed);
+        node.age.store(epoch, Relaxed);
+        if epoch.wrapping_sub(age) > LONG_EPOCHS {
+            super::heat::note_access(node);
         }
     }
 
     #[cold]
-    fn report(&self, requests: u64, increments: u64, guard: &Guard) {
+    fn report(&self, local: &Local, guard: &Guard) {
+        let (requests, increments) = local.take_requests();
         let resident = self.resident();
         self.clock.advance(requests, resident);
         if increments > 0 {

@@ -32,7 +32,7 @@ const MOST_BYTES_AT_ONCE: usize = 256 << 10;
 
 /// Where an attempt at a batch has put the bytes: of each record, by its place, and each of its chunks. For the next attempt,
 /// if this one fails: with a copy on disk a block is free to leave RAM.
-pub(super) type Placed = HashMap<(u64, u64), ExtentRef, ahash::RandomState>;
+pub(super) type Placed = HashMap<(u64, u64), ExtentRef, foldhash::fast::RandomState>;
 
 /// What a batch comes to.
 pub(super) struct Encoded {
@@ -122,7 +122,7 @@ pub(super) struct Digest {
 
 impl Digest {
     pub(super) fn of(taken: &[Taken], chunk_bytes: u64) -> Self {
-        let mut later: HashMap<NodeId, Later, ahash::RandomState> = HashMap::default();
+        let mut later: HashMap<NodeId, Later, foldhash::fast::RandomState> = HashMap::default();
         let mut digest = Self::default();
         // From the last to the first.
         for taken in taken.iter().rev() {

@@ -114,7 +114,7 @@ pub(super) struct Flusher {
     pub(super) dead: Vec<Freed>,
     pub(super) encoded: Encoded,
     /// Extents that what is in the journal's front has named and not freed: not known to be synced.
-    pub(super) ahead: HashSet<ExtentRef, ahash::RandomState>,
+    pub(super) ahead: HashSet<ExtentRef, foldhash::fast::RandomState>,
     /// Bytes of journal and checkpoint that are charged to the storage limit.
     pub(super) charged: u64,
 }

@@ -9,7 +9,10 @@
 //! `progress` counts the reads towards boosts, `pass` is the sketch's pass it was last brought up to date in: it halves with
 //! every pass since, as the sketch's counters do. `count` counts changes of the priority where an order of changes is kept.
 
-use super::{core::Core, local::Local};
+use super::{
+    core::Core,
+    local::{DRAW_ONE_IN, Local},
+};
 use crate::{
     config::Priority,
     index::Node,
@@ -18,7 +21,7 @@ use crate::{
 
 /// Reads are counted one by one to here, and beyond in steps of `STEP`, each taken with a chance of one in `STEP`.
 const EXACT_READS: u32 = 64;
-const STEP: u32 = 32;
+const STEP: u32 = DRAW_ONE_IN;
 
 const COUNT_SHIFT: u32 = 8;
 const PASS_SHIFT: u32 = 16;
@@ -90,23 +93,21 @@ pub(crate) fn note_access(node: &Node) {
 }
 
 /// Counts one read. Past 64 reads it writes once in 32 calls.
-#[inline]
+#[inline(always)]
 pub(crate) fn read(core: &Core, local: &Local, node: &Node) {
     // Boosts are exact for the first reads after the priority was set, too.
-    let boosting =
-        core.config.boost_threshold > 0 && ((node.heat.load(Relaxed) >> PROGRESS_SHIFT) as u32) < EXACT_READS;
-    let step = if node.reads.load(Relaxed) < EXACT_READS || boosting {
-        1
-    } else if ((local.random() >> 32) as u32).is_multiple_of(STEP) {
-        STEP
-    } else {
-        return;
-    };
-    note_access(node);
-    count(core, node, step);
+    let is_boosting =
+        || core.config.boost_threshold > 0 && node.heat.load(Relaxed) >> PROGRESS_SHIFT < EXACT_READS.into();
+    if node.reads.load(Relaxed) < EXACT_READS || is_boosting() {
+        count(core, node, 1);
+    } else if local.is_drawn() {
+        count(core, node, STEP);
+    }
 }
 
+#[inline(never)]
 fn count(core: &Core, node: &Node, step: u32) {
+    note_access(node);
     // A count that would wrap stays where it is.
     let before = node.reads.fetch_add(step, Relaxed);
     if before > u32::MAX - STEP {

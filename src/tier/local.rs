@@ -36,12 +36,16 @@ pub(crate) struct Local {
     /// Requests and performed increments since the last report to the scorer.
     requests: Cell<u32>,
     increments: Cell<u32>,
+    /// Calls of `is_drawn` until the next one that is.
+    undrawn: Cell<u32>,
 }
 
 /// A thread flushes its garbage when this much of it waits, whatever its share.
 const FLUSH_BYTES: u64 = 256 << 10;
 /// How many requests a thread gathers before it tells the scorer.
 pub(crate) const REQUEST_BATCH: u32 = 64;
+/// See [`Local::is_drawn`].
+pub(crate) const DRAW_ONE_IN: u32 = 32;
 
 impl Local {
     #[inline]
@@ -83,19 +87,44 @@ impl Local {
         sum >= bound
     }
 
-    /// Notes a request; once a batch is full, hands it out as (requests, increments).
-    #[inline]
-    pub(crate) fn request(&self, raised: bool) -> Option<(u64, u64)> {
+    /// Notes a request; whether a batch is full, which is to be taken then.
+    #[inline(always)]
+    pub(crate) fn request(&self) -> bool {
         let requests = self.requests.get() + 1;
-        let increments = self.increments.get() + u32::from(raised);
-        if requests < REQUEST_BATCH {
-            self.requests.set(requests);
-            self.increments.set(increments);
-            return None;
+        self.requests.set(requests);
+        requests >= REQUEST_BATCH
+    }
+
+    /// Notes that a counter was raised.
+    pub(crate) fn raised(&self) {
+        self.increments.set(self.increments.get() + 1);
+    }
+
+    /// Requests and performed increments since the last time.
+    pub(crate) fn take_requests(&self) -> (u64, u64) {
+        (self.requests.take().into(), self.increments.take().into())
+    }
+
+    /// Whether this one is drawn, of calls of which each has a chance of one in [`DRAW_ONE_IN`]: how many go by until the next
+    /// one that is drawn is made up beforehand, so that a call counts down.
+    #[inline(always)]
+    pub(crate) fn is_drawn(&self) -> bool {
+        let left = self.undrawn.get();
+        if left > 0 {
+            self.undrawn.set(left - 1);
+            return false;
         }
-        self.requests.set(0);
-        self.increments.set(0);
-        Some((u64::from(requests), u64::from(increments)))
+        self.draw();
+        true
+    }
+
+    /// By inversion: how often a chance of one in so many fails in a row is distributed geometrically (Devroye 1986, X.2).
+    #[cold]
+    fn draw(&self) {
+        const MISS: f64 = 1.0 - 1.0 / DRAW_ONE_IN as f64;
+        // Uniform in (0, 1].
+        let uniform = ((self.random() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        self.undrawn.set((uniform.ln() / MISS.ln()) as u32);
     }
 }
 
@@ -138,10 +167,14 @@ impl Registry {
             retired: Cell::new(0),
             requests: Cell::new(0),
             increments: Cell::new(0),
+            undrawn: Cell::new(0),
         }));
         self.threads.fetch_add(1, Relaxed);
         // SAFETY: just made, shared by nobody until the exchange below; a non-zero seed from its own address.
-        unsafe { (*new).random.set(if cfg!(memfs_loom) { 1 } else { (new as u64) | 1 }) };
+        unsafe {
+            (*new).random.set(if cfg!(memfs_loom) { 1 } else { (new as u64) | 1 });
+            (*new).draw();
+        }
         loop {
             let head = self.head.load(Relaxed);
             // SAFETY: still unshared.

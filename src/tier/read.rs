@@ -4,7 +4,7 @@
 //! The instant of a read is the load of the content word, at which the name was still the file's (`Spot::still`).
 
 use super::{
-    core::{At, Core, Spot},
+    core::{At, Core, Spot, raw_word},
     ground::{Held, HeldBlock, OWNER},
     heat,
     local::Local,
@@ -76,32 +76,38 @@ impl Drop for OnePiece {
 }
 
 impl Core {
-    /// A file's one block in RAM, found without a walk and counted as a use; `None` asks for the long way, and says nothing.
+    /// A file's one block in RAM and its bytes, found without a walk and counted as a use; `None` asks for the long way, and says
+    /// nothing.
     ///
     /// A hit is a chain of cache misses: what the path's entry in the cache leads to is fetched at once, all that the rest of this
-    /// will touch.
+    /// will touch. And it is short: what is seldom needed stands elsewhere, out of the way of the processor's look ahead.
     #[inline(always)]
-    fn hot<'g>(&'g self, local: &Local, at: At<'_>, guard: &'g Guard) -> Option<BlockRef> {
-        let (spot, glimpse) = match at {
+    fn hot<'g>(&'g self, local: &Local, at: At<'_>, guard: &'g Guard) -> Option<(BlockRef, &'g [u8])> {
+        let arena = &self.ground.arena;
+        let (id, node, block, bytes) = match at {
             At::Path(path) => {
                 let glimpse = self.index.glimpse(path, guard)?;
-                (Spot::of(glimpse.bound), Some(glimpse))
+                let Content::Ram(block) = raw_word(glimpse.node).content() else { return None };
+                if !glimpse.still(&self.index) {
+                    return None;
+                }
+                // SAFETY: the word was loaded under the guard, which outlives the slice.
+                let bytes = unsafe { arena.bytes(block) };
+                if glimpse.is_misled(bytes.as_ptr()) {
+                    self.index.lead(&glimpse, arena.near(block));
+                }
+                (glimpse.id, glimpse.node, block, bytes)
             }
-            At::Node(id) => (Spot::held(id, self.index.held(id)), None),
+            At::Node(id) => {
+                let node = self.index.held(id);
+                let Content::Ram(block) = raw_word(node).content() else { return None };
+                // SAFETY: as above.
+                (id, node, block, unsafe { arena.bytes(block) })
+            }
         };
-        // A directory's content is the address of its body, which reads as no block.
-        let Content::Ram(block) = spot.raw_word().content() else { return None };
-        if !spot.still(self) {
-            return None;
-        }
-        if let Some(glimpse) = glimpse
-            && self.index.is_misled(&glimpse, self.ground.arena.place(block))
-        {
-            self.index.lead(&glimpse, self.ground.arena.near(block));
-        }
         local.counters.hits.add(1);
-        self.touch(local, &spot, guard);
-        Some(block)
+        self.touch(local, id, node, guard);
+        Some((block, bytes))
     }
 
     /// Calls `read` with the bytes of a file in one piece.
@@ -109,9 +115,8 @@ impl Core {
     pub(crate) fn read_with<R>(&self, local: &Local, at: At<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
         {
             let guard = local.pin();
-            if let Some(block) = self.hot(local, at, &guard) {
-                // SAFETY: the word was loaded under the guard, which is held until `read` has returned.
-                return Ok(read(unsafe { self.ground.arena.bytes(block) }));
+            if let Some((_, bytes)) = self.hot(local, at, &guard) {
+                return Ok(read(bytes));
             }
         }
         self.read_with_cold(local, at, read)
@@ -130,13 +135,13 @@ impl Core {
             match word.content() {
                 Content::Ram(block) => {
                     local.counters.hits.add(1);
-                    self.touch(local, &spot, &guard);
+                    self.touch(local, spot.id, spot.node, &guard);
                     // SAFETY: the word was loaded under the guard, which is held until `read` has returned.
                     return Ok(read(unsafe { self.ground.arena.bytes(block) }));
                 }
                 Content::Empty => {
                     local.counters.hits.add(1);
-                    self.touch(local, &spot, &guard);
+                    self.touch(local, spot.id, spot.node, &guard);
                     return Ok(read(&[]));
                 }
                 Content::Gone => return Err(self.gone(at)),
@@ -183,7 +188,7 @@ impl Core {
         bytes: Range<u64>,
         guard: &Guard,
     ) -> Result<Version> {
-        self.touch(local, spot, guard);
+        self.touch(local, spot.id, spot.node, guard);
         let priority = heat::priority(spot.node);
         let len = self.ground.len_of(word, guard).ok_or_else(|| self.gone(at))?;
         let (mut parts, mut refused) = (Vec::new(), None);
@@ -298,9 +303,8 @@ impl Core {
     ) -> Result<Option<R>> {
         {
             let guard = local.pin();
-            if let Some(block) = self.hot(local, at, &guard) {
-                // SAFETY: the word was loaded under the guard, which outlives the call of `read`.
-                return Ok(Some(read(unsafe { self.ground.arena.bytes(block) })));
+            if let Some((_, bytes)) = self.hot(local, at, &guard) {
+                return Ok(Some(read(bytes)));
             }
         }
         loop {
@@ -318,7 +322,7 @@ impl Core {
                 _ => return Ok(None),
             };
             local.counters.hits.add(1);
-            self.touch(local, &spot, &guard);
+            self.touch(local, spot.id, spot.node, &guard);
             return Ok(Some(read(bytes)));
         }
     }
@@ -354,7 +358,7 @@ impl Core {
     pub(crate) fn keep(&self, local: &Local, at: At<'_>) -> Result<Keep> {
         {
             let guard = local.pin();
-            if let Some(block) = self.hot(local, at, &guard) {
+            if let Some((block, _)) = self.hot(local, at, &guard) {
                 // SAFETY: loaded under the guard.
                 return Ok(Keep::Block(unsafe { HeldBlock::share(local, block) }));
             }
@@ -370,7 +374,7 @@ impl Core {
                 // SAFETY: loaded under the guard.
                 let held = unsafe { HeldBlock::share(local, block) };
                 local.counters.hits.add(1);
-                self.touch(local, &spot, &guard);
+                self.touch(local, spot.id, spot.node, &guard);
                 return Ok(Keep::Block(held));
             }
             // SAFETY: loaded under the guard.

@@ -58,10 +58,8 @@ impl Core {
             return false;
         }
         let guard = local.pin();
-        let Some(found) = self.index.glimpse(path, &guard).filter(|found| !found.bound.is_dir()) else {
-            return false;
-        };
-        let spot = Spot::of(found.bound);
+        let Some(found) = self.index.glimpse(path, &guard) else { return false };
+        let spot = Spot::of(found.bound());
         let priority = naming.priority.unwrap_or_else(|| heat::priority(spot.node));
         if priority.is_locked() || self.is_closed() {
             return false;
