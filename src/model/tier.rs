@@ -269,6 +269,13 @@ impl FileUser<'_> {
         self.core.read_with(self.local, At::Path(path), told)
     }
 
+    /// Reads part of a file.
+    pub fn read_at(&self, path: &str, len: usize, offset: u64) -> Result<Bytes, Error> {
+        let mut bytes = vec![0; len];
+        let read = self.core.read_at(self.local, At::Path(path), &mut bytes, offset)?;
+        Ok(told(&bytes[..read]))
+    }
+
     /// Copies a file whole.
     pub fn read_all(&self, path: &str) -> Result<Vec<u8>, Error> {
         self.core.read(self.local, At::Path(path))
@@ -311,6 +318,11 @@ impl FileUser<'_> {
             word.map(|word| (place, super::word::Word::from_bits(word)))
         });
         let Ok(Some((place, word))) = found else { return false };
+        // As the hand does where it finds nothing else.
+        if let Some(chunk) = place.chunk.filter(|_| place.is_frozen(word)) {
+            self.core.thaw(self.local, place.id, chunk);
+            return false;
+        }
         self.core.swap_out(self.local, place, word, up_to).expect("memory does not fail") > 0
     }
 
@@ -370,6 +382,11 @@ impl FileUser<'_> {
     /// Makes durable what is in the order.
     pub fn flush(&self) {
         self.core.flush(self.local).expect("the disk does not fail");
+    }
+
+    /// Lets go of what later changes have made of no account, as the flusher does between two flushes.
+    pub fn condense(&self) {
+        self.core.condense(self.local);
     }
 
     /// Makes durable what was acknowledged, by the thread's own hands or another's.

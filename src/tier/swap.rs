@@ -166,10 +166,12 @@ impl Core {
         }
     }
 
-    /// Swaps out the content at `place` if its word is still `word` and its band at most `up_to`; returns the bytes that will be free, 0 if it was
-    /// changed meanwhile. On an error the file stays in RAM.
+    /// Swaps out the content at `place` if its word, which is not frozen, is still `word` and its band at most `up_to`; returns the bytes
+    /// that will be free, 0 if it was changed meanwhile. On an error the file stays in RAM.
     pub(crate) fn swap_out(&self, local: &Local, place: Place, word: Word, up_to: Band) -> Result<u64> {
         let Content::Ram(block) = word.content() else { return Ok(0) };
+        // The exchange would leave the bit where it is, and succeed.
+        debug_assert!(!place.is_frozen(word), "{place:?}: a frozen slot is nobody's to change");
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(0) };
         if slot.load(Acquire) != word.bits() {
