@@ -183,6 +183,37 @@ fn broken_priority_that_is_set_in_two_steps_comes_back_over_a_later_one() {
     breaks(mutation, &["the order says otherwise", "a priority came before"], two_priorities);
 }
 
+/// What has a copy on disk may leave at once: locked, it stays.
+fn locked_while_evicted() {
+    fn lock(files: &Files) -> bool {
+        with(files, |user| {
+            user.set_priority("/a", 9).expect("a file");
+            user.is_in_ram("/a", None)
+        })
+    }
+    fn evict(files: &Files) -> bool {
+        with(files, |user| user.evict("/a", None))
+    }
+    model(flushed, [lock, evict], |files, [was_in_ram, left]| {
+        with(&files, |user| assert_eq!(user.is_in_ram("/a", None), was_in_ram, "locked, and left RAM"));
+        assert_eq!(left, !was_in_ram);
+        let then = files.reopened(|user| user.priority("/a").expect("a file"));
+        assert_eq!(then, 9, "the order says otherwise");
+    });
+}
+
+#[test]
+fn a_clean_file_is_locked_while_it_is_evicted() {
+    locked_while_evicted();
+}
+
+#[test]
+fn broken_lock_that_leaves_the_content_word_as_it_is_comes_too_late() {
+    let mutation =
+        || Mutation::at("src/index/node.rs", "self.content.fetch_add(1 << BINDING_SHIFT", Kind::Skipped);
+    breaks(mutation, &["locked, and left RAM"], locked_while_evicted);
+}
+
 const DISORDER: &[&str] = &[
     "a write is lost",
     "the order says otherwise",

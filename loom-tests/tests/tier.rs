@@ -549,7 +549,7 @@ fn locked_and_evicted() {
         with(files, |user| user.set_priority("/a", 10).expect("a file"));
     }
     fn evict(files: &Files) {
-        assert!(!with(files, |user| user.evict("/a")), "locked, and left RAM");
+        assert!(!with(files, |user| user.evict("/a", None)), "locked, and left RAM");
     }
     model(locked, [raise, evict], |files, _| {
         with(&files, |user| assert_eq!(user.priority("/a").expect("a file"), 10));
@@ -570,21 +570,96 @@ fn broken_look_at_the_priority_lets_what_is_locked_leave() {
     breaks(mutation, &["locked, and left RAM"], locked_and_evicted);
 }
 
-/// Evicted or locked first: its bytes are there, and the priority stays.
+/// Evicted or locked first: what was in RAM when it was locked stays there.
+fn locked_while_evicted<const CHUNK: u64>(set_up: fn() -> Files) {
+    fn chunk<const CHUNK: u64>() -> Option<u64> {
+        (CHUNK > 0).then_some(CHUNK)
+    }
+    fn lock<const CHUNK: u64>(files: &Files) -> bool {
+        with(files, |user| {
+            user.set_priority("/a", 9).expect("a file");
+            user.is_in_ram("/a", chunk::<CHUNK>())
+        })
+    }
+    fn evict<const CHUNK: u64>(files: &Files) -> bool {
+        with(files, |user| user.evict("/a", chunk::<CHUNK>()))
+    }
+    model(set_up, [lock::<CHUNK>, evict::<CHUNK>], |files, [was_in_ram, left]| {
+        with(&files, |user| {
+            assert_eq!(user.is_in_ram("/a", chunk::<CHUNK>()), was_in_ram, "locked, and left RAM");
+            assert_eq!(left, !was_in_ram);
+            assert_eq!(user.priority("/a").expect("a file"), 9);
+            let all = user.read_all("/a").expect("a file");
+            assert!(all.iter().all(|byte| *byte == 1), "{all:?}");
+        });
+        files.finish();
+    });
+}
+
 #[test]
 fn a_file_is_locked_while_it_is_evicted() {
-    fn lock(files: &Files) -> Read {
-        with(files, |user| user.set_priority("/a", 9).expect("a file"));
-        None
-    }
-    fn evict(files: &Files) -> Read {
-        with(files, |user| user.evict("/a"));
-        None
-    }
-    model(in_ram, [lock, evict], |files, reads| {
-        with(&files, |user| assert_eq!(user.priority("/a").expect("a file"), 9));
-        over(files, reads, &[], &[ONE]);
+    locked_while_evicted::<0>(in_ram);
+}
+
+#[test]
+fn a_file_is_locked_while_it_is_evicted_clean() {
+    locked_while_evicted::<0>(in_both);
+}
+
+#[test]
+fn a_long_file_is_locked_while_a_chunk_is_evicted() {
+    locked_while_evicted::<1>(long);
+}
+
+fn lock(files: &Files) -> Read {
+    with(files, |user| user.set_priority("/a", 9).expect("a file"));
+    None
+}
+
+/// The leaf is frozen by both, and copied by one for the other as well.
+#[test]
+fn a_long_file_is_locked_while_a_chunk_is_written() {
+    model(long, [lock, write_first], |files, _| first_written(files));
+}
+
+#[test]
+fn a_long_file_is_locked_while_a_chunk_comes_to_ram() {
+    model(half_on_disk, [lock, read_second], |files, reads| {
+        assert_eq!(reads[1], Some(ONE), "no version of the chunk");
+        with(&files, |user| assert_eq!(user.read_all("/a").expect("a file"), [1; LONG]));
+        files.finish();
     });
+}
+
+#[test]
+fn a_file_is_replaced_and_locked_while_it_is_evicted() {
+    fn replace(files: &Files) -> bool {
+        with(files, |user| {
+            user.write_with_priority("/a", TWO.value, TWO.len, 9).expect("room");
+            user.is_in_ram("/a", None)
+        })
+    }
+    fn evict(files: &Files) -> bool {
+        with(files, |user| user.evict("/a", None))
+    }
+    model(in_ram, [replace, evict], |files, [was_in_ram, _]| {
+        with(&files, |user| assert_eq!(user.is_in_ram("/a", None), was_in_ram, "locked, and left RAM"));
+        over(files, [None], &[], &[TWO]);
+    });
+}
+
+#[test]
+fn broken_lock_that_leaves_the_content_word_as_it_is_comes_too_late() {
+    let mutation =
+        || Mutation::at("src/index/node.rs", "self.content.fetch_add(1 << BINDING_SHIFT", Kind::Skipped);
+    breaks(mutation, &["locked, and left RAM"], || locked_while_evicted::<0>(in_both));
+}
+
+#[test]
+fn broken_lock_that_leaves_the_slots_as_they_are_comes_too_late() {
+    let mutation =
+        || Mutation::at("src/tier/tree.rs", "            slot.fetch_or(Word::FREEZE", Kind::Skipped);
+    breaks(mutation, &["locked, and left RAM"], || locked_while_evicted::<1>(long));
 }
 
 // ---------------------------------------------------------------- close

@@ -306,8 +306,18 @@ impl FileUser<'_> {
     }
 
     /// The same for want of room: what is locked stays.
-    pub fn evict(&self, path: &str) -> bool {
-        self.swap_out_up_to(path, None, Band::Kept)
+    pub fn evict(&self, path: &str, chunk: Option<u64>) -> bool {
+        self.swap_out_up_to(path, chunk, Band::Kept)
+    }
+
+    /// Whether a file, or its chunk, is in RAM.
+    pub fn is_in_ram(&self, path: &str, chunk: Option<u64>) -> bool {
+        let guard = self.local.pin();
+        self.spot(path, |spot| {
+            let word = self.core.word_at(spot.node, chunk, &guard);
+            word.is_some_and(|word| matches!(word.content(), Content::Ram(_)))
+        })
+        .expect("a file")
     }
 
     fn swap_out_up_to(&self, path: &str, chunk: Option<u64>, up_to: Band) -> bool {

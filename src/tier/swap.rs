@@ -174,7 +174,9 @@ impl Core {
         debug_assert!(!place.is_frozen(word), "{place:?}: a frozen slot is nobody's to change");
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(0) };
-        if slot.load(Acquire) != word.bits() {
+        // It may have been given a better priority since it was chosen. Asked after the word was found: see `locked`, invariant 2.
+        let allowed = || self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
+        if slot.load(Acquire) != word.bits() || !allowed() {
             return Ok(0);
         }
         if let Some(extent) = self.ground.take_extent(block) {
@@ -198,10 +200,8 @@ impl Core {
         let extent = self.store(local, held.bytes())?;
         pass("swap-out: written");
         let guard = local.pin();
-        // It may have been given a better priority meanwhile.
-        let allowed = self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
-        if allowed
-            && let Some(slot) = self.slot_at(place, &guard)
+        if let Some(slot) = self.slot_at(place, &guard)
+            && allowed()
             && self.publish_disk(local, &guard, slot, word, extent)
         {
             self.locked_left(place.id, word);
