@@ -74,6 +74,9 @@ unsafe impl Zeroable for Set {
 struct Sets {
     sets: Charged<Set>,
     mask: usize,
+    /// Ways that have an entry: none that has ever loses it, so this is written once for each. Relaxed throughout: a figure, and
+    /// asked for by whoever needs much room, who should not have to go through all of them.
+    taken: AtomicU64,
     budget: Arc<Budget>,
 }
 
@@ -81,7 +84,8 @@ impl Sets {
     fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
         let budget = memory.budget().clone();
-        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, budget }))
+        let taken = AtomicU64::new(0);
+        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, taken, budget }))
     }
 
     #[inline]
@@ -194,7 +198,7 @@ impl Prefixes {
         // Release: pairs with the Acquire loads in `find` and `room`: who sees the entry sees it written. No Acquire: what is taken
         // out was loaded with it, and is looked at no more.
         match way.compare_exchange(seen, new, Ordering::Release, Ordering::Relaxed) {
-            Ok(0) => {}
+            Ok(0) => _ = sets.taken.fetch_add(1, Ordering::Relaxed),
             Ok(replaced) => {
                 let budget = self.memory.budget().clone();
                 // SAFETY: made here by somebody, and taken out of the one place that leads to it by our exchange alone; whoever
@@ -264,8 +268,7 @@ impl Prefixes {
 
     pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
         let sets = self.sets(guard);
-        let entries = sets.ways().filter(|way| way.load(Ordering::Relaxed) != 0).count();
-        sets.sets.size_bytes() + (entries * size_of::<Prefix>()) as u64
+        sets.sets.size_bytes() + sets.taken.load(Ordering::Relaxed) * size_of::<Prefix>() as u64
     }
 }
 
