@@ -14,7 +14,6 @@ use crate::{
     model::{Seats, pinned},
     sync::{Arc, Ordering},
 };
-use std::hash::BuildHasher;
 
 /// Room for prefixes to grow once.
 const LIMIT_BYTES: u64 = 1 << 17;
