@@ -2,7 +2,7 @@
 //!
 //! Owns three things: the atomics of that build ([`atomic`], loom's own behind a thin shell), canaries that make a use
 //! after free visible to the checker ([`born`], [`touch`], [`dies`]), and thin public wrappers of the mechanisms below
-//! the public face ([`arena`], [`order`], [`index`], [`scorer`], [`segment`], [`tier`]). It has no mechanism of its own: whatever a
+//! the public face ([`arena`], [`order`], [`index`], [`hints`], [`scorer`], [`segment`], [`tier`]). It has no mechanism of its own: whatever a
 //! model finds right or wrong is the code that ships.
 //!
 //! # Broken variants
@@ -20,8 +20,8 @@ pub mod condvar;
 pub mod mutation;
 
 pub use crate::{
-    arena::model as arena, index::model as index, order::model as order, scorer::model as scorer,
-    segment::model as segment, tier::model as tier, tier::model_limbo as limbo,
+    arena::model as arena, index::model as index, index::model_hints as hints, order::model as order,
+    scorer::model as scorer, segment::model as segment, tier::model as tier, tier::model_limbo as limbo,
 };
 pub use mutation::{Kind, Mutation, broken};
 

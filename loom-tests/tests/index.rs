@@ -471,3 +471,97 @@ fn a_listing_shows_what_is_there_throughout_once() {
         over(names);
     });
 }
+
+// ---------------------------------------------------------------- numbers that are used again
+
+const MOVES: &str = "src/index/moves.rs";
+
+/// `/d` and `/d/a` have gone, and nobody is pinned: what they were called by is to be had again. That `/d` led to the directory was
+/// noted.
+fn gone() -> Names {
+    let names = directory_with_a_file();
+    with(&names, |user| {
+        assert_eq!(user.read("/d/a"), Ok(1));
+        remove_all(user);
+        // The rest of the way is the model's.
+        user.collect();
+    });
+    names
+}
+
+fn remove_all(user: &NameUser<'_>) {
+    user.remove_file("/d/a").expect("a file");
+    user.remove_dir("/d").expect("empty");
+}
+
+/// Another directory and a file of the same name in it; whether they are called by the old numbers.
+fn use_again(user: &NameUser<'_>) -> bool {
+    (0..2).for_each(|_| user.collect());
+    let directory = user.create_dir("/e").expect("a free name");
+    let file = user.create_file("/e/a", 9).expect("a free name");
+    (directory, file) == NUMBERS
+}
+
+/// What the first directory and the first file are called by.
+const NUMBERS: (u32, u32) = (2, 3);
+
+/// By the cache the old path leads to the number of the new file, whose name is the same, in a directory that was noted for it.
+fn looked_for_while_used_again() {
+    // Where the other stands in the middle of his look, nothing is free, and it is other numbers.
+    fn make(names: &Names) {
+        with(names, |user| _ = use_again(user));
+    }
+    fn look(names: &Names) {
+        let found = with(names, |user| user.read("/d/a"));
+        assert_eq!(found, Err(Refusal::NotFound), "an answer for what the number was once");
+    }
+    model(gone, [make, look], |names, _| {
+        look(&names);
+        with(&names, |user| assert_eq!(user.read("/e/a"), Ok(9)));
+        over(names);
+    });
+}
+
+#[test]
+fn a_path_is_looked_up_while_the_number_of_its_former_directory_is_used_again() {
+    looked_for_while_used_again();
+}
+
+/// Who has gone up notes what he found, however late.
+fn noted_while_removed() {
+    fn look(names: &Names) {
+        let found = with(names, |user| user.read("/d/a"));
+        assert!([Ok(1), Err(Refusal::NotFound)].contains(&found), "{found:?}");
+    }
+    fn remove(names: &Names) {
+        with(names, remove_all);
+    }
+    model(directory_with_a_file, [look, remove], |names, _| {
+        // What was retired waits with the thread that did it.
+        [names.user(), names.user(), names.user()].iter().for_each(NameUser::collect);
+        with(&names, |user| {
+            assert!(use_again(user), "other numbers: nothing was tried");
+            let found = user.read("/d/a");
+            assert_eq!(found, Err(Refusal::NotFound), "an answer for what the number was once");
+            assert_eq!(user.read("/e/a"), Ok(9));
+        });
+        over(names);
+    });
+}
+
+#[test]
+fn where_a_directory_is_can_be_noted_while_it_is_removed() {
+    noted_while_removed();
+}
+
+#[test]
+fn broken_number_that_is_freed_without_a_new_stamp_answers_for_its_former_path() {
+    let mutation = || Mutation::at(MOVES, "self.freed.fetch_add(1", Kind::Skipped);
+    breaks(mutation, &["what the number was once"], looked_for_while_used_again);
+}
+
+#[test]
+fn broken_stamp_of_moves_alone_lets_what_was_noted_late_answer() {
+    let mutation = || Mutation::at(MOVES, "self.freed.load(Ordering::Relaxed)", Kind::Sees(0));
+    breaks(mutation, &["what the number was once"], noted_while_removed);
+}

@@ -183,6 +183,37 @@ fn broken_priority_that_is_set_in_two_steps_comes_back_over_a_later_one() {
     breaks(mutation, &["the order says otherwise", "a priority came before"], two_priorities);
 }
 
+/// What has a copy on disk may leave at once: locked, it stays.
+fn locked_while_evicted() {
+    fn lock(files: &Files) -> bool {
+        with(files, |user| {
+            user.set_priority("/a", 9).expect("a file");
+            user.is_in_ram("/a", None)
+        })
+    }
+    fn evict(files: &Files) -> bool {
+        with(files, |user| user.evict("/a", None))
+    }
+    model(flushed, [lock, evict], |files, [was_in_ram, left]| {
+        with(&files, |user| assert_eq!(user.is_in_ram("/a", None), was_in_ram, "locked, and left RAM"));
+        assert_eq!(left, !was_in_ram);
+        let then = files.reopened(|user| user.priority("/a").expect("a file"));
+        assert_eq!(then, 9, "the order says otherwise");
+    });
+}
+
+#[test]
+fn a_clean_file_is_locked_while_it_is_evicted() {
+    locked_while_evicted();
+}
+
+#[test]
+fn broken_lock_that_leaves_the_content_word_as_it_is_comes_too_late() {
+    let mutation =
+        || Mutation::at("src/index/node.rs", "self.content.fetch_add(1 << BINDING_SHIFT", Kind::Skipped);
+    breaks(mutation, &["locked, and left RAM"], locked_while_evicted);
+}
+
 const DISORDER: &[&str] = &[
     "a write is lost",
     "the order says otherwise",
@@ -305,6 +336,75 @@ fn a_file_is_removed_while_it_is_flushed() {
         files.check_disk(0);
         assert!(files.reopened(|user| user.read("/a").is_err()), "the order says otherwise");
     });
+}
+
+// ---------------------------------------------------------------- what is let go of before it is flushed
+
+/// `/a`, made and replaced so often that the flusher looks what it can do without.
+fn crowded() -> Files {
+    let files = unflushed();
+    with(&files, |user| {
+        [TWO, THREE, ONE].into_iter().for_each(|bytes| put(user, bytes));
+        assert_eq!(user.placed(), 4);
+    });
+    files
+}
+
+fn write_and_collect(files: &Files) -> Vec<Bytes> {
+    with(files, |user| {
+        put(user, TWO);
+        user.collect();
+        user.collect();
+    });
+    Vec::new()
+}
+
+fn condense(files: &Files) -> Vec<Bytes> {
+    with(files, |user| user.condense());
+    Vec::new()
+}
+
+fn replaced_while_condensed() {
+    model(crowded, [condense, write_two], |files, _| over(files, &[TWO]));
+}
+
+#[test]
+fn a_block_is_replaced_while_changes_are_let_go_of() {
+    replaced_while_condensed();
+}
+
+/// What is kept names a block that is replaced before a flush begins, while it reads, or after.
+fn replaced_while_flushed_after_that(write: fn(&Files) -> Vec<Bytes>) {
+    fn condensed() -> Files {
+        let files = crowded();
+        condense(&files);
+        files
+    }
+    model(condensed, [flush, write], |files, _| over(files, &[TWO]));
+}
+
+#[test]
+fn a_block_is_replaced_while_what_was_not_let_go_of_is_flushed() {
+    replaced_while_flushed_after_that(write_two);
+}
+
+#[test]
+fn changes_are_let_go_of_while_another_flushes() {
+    model(crowded, [condense, flush], |files, _| over(files, &[ONE]));
+}
+
+#[test]
+fn broken_append_published_relaxed_shows_who_lets_go_a_record_unwritten() {
+    let mutation = || {
+        Mutation::at("src/order.rs", "match tail.next.compare_exchange(ptr::null_mut(), this", Kind::Relaxed)
+    };
+    breaks(mutation, DISORDER, replaced_while_condensed);
+}
+
+#[test]
+fn broken_limbo_that_keeps_nothing_frees_what_was_kept_and_is_flushed() {
+    let mutation = || Mutation::at("src/tier/limbo.rs", "self.reading.load(SeqCst)", Kind::Sees(0));
+    breaks(mutation, DISORDER, || replaced_while_flushed_after_that(write_and_collect));
 }
 
 /// What becomes of an extent that two have, or nobody.

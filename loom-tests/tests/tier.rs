@@ -1,7 +1,7 @@
 //! A file's bytes: every exchange of the content word against every other, over a disk in memory.
 #![cfg(memfs_loom)]
 
-use memfs::model::tier::{Bytes, FileUser, Files, Held, Wanted, Where};
+use memfs::model::tier::{Bytes, CHUNK_BYTES, FileUser, Files, Held, Wanted, Where};
 use memfs_loom_tests::{Bounds, Kind, Mutation, breaks, model, model_within};
 
 const RACE: &[&str] = &["Causality violation", "used after its end"];
@@ -315,6 +315,133 @@ fn broken_exchange_published_relaxed_shows_bytes_unwritten() {
     breaks(mutation, RACE, append_and_read);
 }
 
+// ---------------------------------------------------------------- long files
+
+const LONG: usize = CHUNK_BYTES + 40;
+
+/// A file of two chunks, in the two slots of one leaf.
+fn long() -> Files {
+    let files = Files::new();
+    with(&files, |user| {
+        put(user, Bytes { value: 1, len: LONG });
+        assert_eq!(user.place("/a").expect("a file"), Where::Tree);
+        user.make_hot("/a");
+    });
+    files
+}
+
+/// The same with its second chunk on disk.
+fn half_on_disk() -> Files {
+    let files = long();
+    with(&files, |user| {
+        assert!(user.swap_out("/a", Some(1)));
+        (0..3).for_each(|_| user.collect());
+    });
+    files
+}
+
+/// The leaf is frozen, and copied with another first chunk.
+fn write_first(files: &Files) -> Read {
+    with(files, |user| user.write_at("/a", 2, 8, 0).expect("room"));
+    None
+}
+
+fn swap_out_second(files: &Files) -> Read {
+    with(files, |user| user.swap_out("/a", Some(1)));
+    None
+}
+
+fn read_second(files: &Files) -> Read {
+    Some(with(files, |user| user.read_at("/a", 40, CHUNK_BYTES as u64).expect("a file")))
+}
+
+/// What was written to the first chunk is there, and the second is as it was.
+fn first_written(files: Files) {
+    let all = with(&files, |user| user.read_all("/a").expect("a file"));
+    assert_eq!(all.len(), LONG);
+    let is_right = all.iter().enumerate().all(|(at, byte)| *byte == if at < 8 { 2 } else { 1 });
+    assert!(is_right, "a write is lost: {all:?}");
+    files.finish();
+}
+
+fn leaf_copied_while_left() {
+    model(long, [write_first, swap_out_second], |files, _| first_written(files));
+}
+
+#[test]
+fn a_chunk_is_written_while_another_of_its_leaf_leaves_ram() {
+    leaf_copied_while_left();
+}
+
+fn leaf_copied_while_filled() {
+    model(half_on_disk, [write_first, read_second], |files, reads| {
+        assert_eq!(reads[1], Some(ONE), "no version of the chunk");
+        first_written(files);
+    });
+}
+
+#[test]
+fn a_chunk_is_written_while_another_of_its_leaf_comes_to_ram() {
+    leaf_copied_while_filled();
+}
+
+#[test]
+fn a_chunk_is_written_while_it_leaves_ram() {
+    fn swap_out_first(files: &Files) -> Read {
+        with(files, |user| user.swap_out("/a", Some(0)));
+        None
+    }
+    model(long, [write_first, swap_out_first], |files, _| first_written(files));
+}
+
+#[test]
+fn two_chunks_of_one_leaf_are_written_at_once() {
+    fn write_second(files: &Files) -> Read {
+        with(files, |user| user.write_at("/a", 1, 8, CHUNK_BYTES as u64).expect("room"));
+        None
+    }
+    model(long, [write_first, write_second], |files, _| first_written(files));
+}
+
+fn long_replaced_while_left() {
+    model(long, [write_two, swap_out_second], |files, reads| over(files, reads, &[], &[TWO]));
+}
+
+#[test]
+fn a_long_file_is_replaced_while_a_chunk_leaves_ram() {
+    long_replaced_while_left();
+}
+
+const FREEZE: &str = "slots[i].fetch_or(Word::FREEZE, AcqRel)";
+
+/// What a block or an extent comes to that two own, or nobody.
+const LOST: &[&str] =
+    &["twice", "released more", "memory was lost", "used after", "Causality", "a write is lost"];
+
+#[test]
+fn broken_leaf_that_is_copied_without_being_frozen_has_a_chunk_that_left() {
+    let mutation = || Mutation::at("src/tier/tree.rs", FREEZE, Kind::Skipped);
+    breaks(mutation, LOST, leaf_copied_while_left);
+}
+
+#[test]
+fn broken_leaf_that_is_copied_without_being_frozen_misses_a_chunk_that_came() {
+    let mutation = || Mutation::at("src/tier/tree.rs", FREEZE, Kind::Skipped);
+    breaks(mutation, LOST, leaf_copied_while_filled);
+}
+
+#[test]
+fn broken_freezing_in_two_steps_undoes_a_swap_out() {
+    let mutation = || Mutation::at("src/tier/tree.rs", FREEZE, Kind::Torn);
+    breaks(mutation, LOST, leaf_copied_while_left);
+}
+
+#[test]
+fn broken_tree_that_is_taken_apart_without_being_frozen_has_a_chunk_that_left() {
+    let mutation = || Mutation::at("src/tier/tree.rs", FREEZE, Kind::Skipped);
+    breaks(mutation, LOST, long_replaced_while_left);
+}
+
 // ---------------------------------------------------------------- names
 
 #[test]
@@ -422,7 +549,7 @@ fn locked_and_evicted() {
         with(files, |user| user.set_priority("/a", 10).expect("a file"));
     }
     fn evict(files: &Files) {
-        assert!(!with(files, |user| user.evict("/a")), "locked, and left RAM");
+        assert!(!with(files, |user| user.evict("/a", None)), "locked, and left RAM");
     }
     model(locked, [raise, evict], |files, _| {
         with(&files, |user| assert_eq!(user.priority("/a").expect("a file"), 10));
@@ -443,21 +570,96 @@ fn broken_look_at_the_priority_lets_what_is_locked_leave() {
     breaks(mutation, &["locked, and left RAM"], locked_and_evicted);
 }
 
-/// Evicted or locked first: its bytes are there, and the priority stays.
+/// Evicted or locked first: what was in RAM when it was locked stays there.
+fn locked_while_evicted<const CHUNK: u64>(set_up: fn() -> Files) {
+    fn chunk<const CHUNK: u64>() -> Option<u64> {
+        (CHUNK > 0).then_some(CHUNK)
+    }
+    fn lock<const CHUNK: u64>(files: &Files) -> bool {
+        with(files, |user| {
+            user.set_priority("/a", 9).expect("a file");
+            user.is_in_ram("/a", chunk::<CHUNK>())
+        })
+    }
+    fn evict<const CHUNK: u64>(files: &Files) -> bool {
+        with(files, |user| user.evict("/a", chunk::<CHUNK>()))
+    }
+    model(set_up, [lock::<CHUNK>, evict::<CHUNK>], |files, [was_in_ram, left]| {
+        with(&files, |user| {
+            assert_eq!(user.is_in_ram("/a", chunk::<CHUNK>()), was_in_ram, "locked, and left RAM");
+            assert_eq!(left, !was_in_ram);
+            assert_eq!(user.priority("/a").expect("a file"), 9);
+            let all = user.read_all("/a").expect("a file");
+            assert!(all.iter().all(|byte| *byte == 1), "{all:?}");
+        });
+        files.finish();
+    });
+}
+
 #[test]
 fn a_file_is_locked_while_it_is_evicted() {
-    fn lock(files: &Files) -> Read {
-        with(files, |user| user.set_priority("/a", 9).expect("a file"));
-        None
-    }
-    fn evict(files: &Files) -> Read {
-        with(files, |user| user.evict("/a"));
-        None
-    }
-    model(in_ram, [lock, evict], |files, reads| {
-        with(&files, |user| assert_eq!(user.priority("/a").expect("a file"), 9));
-        over(files, reads, &[], &[ONE]);
+    locked_while_evicted::<0>(in_ram);
+}
+
+#[test]
+fn a_file_is_locked_while_it_is_evicted_clean() {
+    locked_while_evicted::<0>(in_both);
+}
+
+#[test]
+fn a_long_file_is_locked_while_a_chunk_is_evicted() {
+    locked_while_evicted::<1>(long);
+}
+
+fn lock(files: &Files) -> Read {
+    with(files, |user| user.set_priority("/a", 9).expect("a file"));
+    None
+}
+
+/// The leaf is frozen by both, and copied by one for the other as well.
+#[test]
+fn a_long_file_is_locked_while_a_chunk_is_written() {
+    model(long, [lock, write_first], |files, _| first_written(files));
+}
+
+#[test]
+fn a_long_file_is_locked_while_a_chunk_comes_to_ram() {
+    model(half_on_disk, [lock, read_second], |files, reads| {
+        assert_eq!(reads[1], Some(ONE), "no version of the chunk");
+        with(&files, |user| assert_eq!(user.read_all("/a").expect("a file"), [1; LONG]));
+        files.finish();
     });
+}
+
+#[test]
+fn a_file_is_replaced_and_locked_while_it_is_evicted() {
+    fn replace(files: &Files) -> bool {
+        with(files, |user| {
+            user.write_with_priority("/a", TWO.value, TWO.len, 9).expect("room");
+            user.is_in_ram("/a", None)
+        })
+    }
+    fn evict(files: &Files) -> bool {
+        with(files, |user| user.evict("/a", None))
+    }
+    model(in_ram, [replace, evict], |files, [was_in_ram, _]| {
+        with(&files, |user| assert_eq!(user.is_in_ram("/a", None), was_in_ram, "locked, and left RAM"));
+        over(files, [None], &[], &[TWO]);
+    });
+}
+
+#[test]
+fn broken_lock_that_leaves_the_content_word_as_it_is_comes_too_late() {
+    let mutation =
+        || Mutation::at("src/index/node.rs", "self.content.fetch_add(1 << BINDING_SHIFT", Kind::Skipped);
+    breaks(mutation, &["locked, and left RAM"], || locked_while_evicted::<0>(in_both));
+}
+
+#[test]
+fn broken_lock_that_leaves_the_slots_as_they_are_comes_too_late() {
+    let mutation =
+        || Mutation::at("src/tier/tree.rs", "            slot.fetch_or(Word::FREEZE", Kind::Skipped);
+    breaks(mutation, &["locked, and left RAM"], || locked_while_evicted::<1>(long));
 }
 
 // ---------------------------------------------------------------- close

@@ -93,7 +93,7 @@ impl Cache {
         #[cfg(memfs_loom)]
         crate::model::touch(ways.addr());
         // SAFETY: never null; retired through the epoch after it was replaced (`resize`), and we are pinned. Acquire: pairs
-        // with the swap there.
+        // with the exchange there.
         unsafe { &*ways }
     }
 
@@ -176,7 +176,8 @@ impl Cache {
         let (old, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
         #[cfg(memfs_loom)]
         crate::model::born(new.addr());
-        let won = self.ways.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // Release: pairs with the Acquire in `ways`. No Acquire: the old one was loaded with it.
+        let won = self.ways.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_ok();
         // SAFETY: the winner retires the old one, which no thread that pins later can load; the loser's new one was never
         // shared. Both came from `Box::into_raw`.
         unsafe {

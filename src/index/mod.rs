@@ -27,6 +27,9 @@ mod memory;
 #[cfg(memfs_loom)]
 #[path = "../model/index.rs"]
 pub mod model;
+#[cfg(memfs_loom)]
+#[path = "../model/hints.rs"]
+pub mod model_hints;
 mod moves;
 mod node;
 mod prefix;

@@ -3,7 +3,8 @@
 //! # Invariants
 //! 1. As long as the stamp is the same, no directory has moved, and no number of a directory has become free: a directory that
 //!    was found under a path, and still is one, is under that path.
-//! 2. Both counts only grow, hence two sums of them that are equal are of the same two counts.
+//! 2. Both counts only grow, hence two sums of them that are equal are of the same two counts, if the second was made by who had
+//!    seen what the first was made of: the same thread, or one that has something (Acquire) from who made it.
 
 use super::{descriptor, word};
 use crate::sync::{AtomicU64, Ordering};

@@ -162,6 +162,11 @@ impl Node {
         self.content.fetch_add(1 << BINDING_SHIFT, Ordering::AcqRel);
     }
 
+    /// The same for the floor above, which has set a priority: whoever loads (Acquire) the word after this sees that, too.
+    pub(crate) fn disturb(&self) {
+        self.bump_binding();
+    }
+
     /// One more reference, unless the last is gone.
     pub(super) fn acquire(&self) -> bool {
         let mut refs = self.refs.load(Ordering::Relaxed);

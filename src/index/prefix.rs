@@ -7,6 +7,8 @@
 //! # Invariants
 //! 1. An entry's text led to its directory at an instant when the stamp was the entry's. So as long as the stamp is that
 //!    (`moves`, invariant 1), and the directory has a name, which it has while anything in it is bound, the text leads to it.
+//!    That the stamp is still that has to be asked after the entry was found: before, the reader may not have seen of the two
+//!    counts what the entry's maker had (`moves`, invariant 2).
 //! 2. Entries and tables are freed through the epoch, after something else took their place.
 
 use super::{
@@ -89,6 +91,9 @@ unsafe impl Zeroable for Set {
 struct Sets {
     sets: Charged<Set>,
     mask: usize,
+    /// Ways that have an entry: none that has ever loses it, so this is written once for each. Relaxed throughout: a figure, and
+    /// asked for by whoever needs much room, who should not have to go through all of them.
+    taken: AtomicU64,
     budget: Arc<Budget>,
 }
 
@@ -96,7 +101,8 @@ impl Sets {
     fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
         let budget = memory.budget().clone();
-        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, budget }))
+        let taken = AtomicU64::new(0);
+        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, taken, budget }))
     }
 
     #[inline]
@@ -125,8 +131,8 @@ fn entry_at(way: u64, _guard: &Guard) -> Option<&Prefix> {
     if address != 0 {
         crate::model::touch(address);
     }
-    // SAFETY: loaded (Acquire) from a way under the guard: written before it was put there, retired through the epoch after it
-    // was replaced.
+    // SAFETY: loaded (Acquire) from a way under the guard (`find`, `room`): written before it was put there (`fill`). It is freed
+    // through the epoch, by who replaced it or with a table that was itself loaded under the guard.
     unsafe { std::ptr::with_exposed_provenance::<Prefix>(address).as_ref() }
 }
 
@@ -166,7 +172,8 @@ impl Prefixes {
         unsafe { &*sets }
     }
 
-    /// Whether `text` is known to have led to `directory` when the stamp was `stamp`.
+    /// Whether `text` is known to have led to `directory` when the stamp was `stamp`. The caller asks for the stamp again afterwards
+    /// (invariant 1).
     #[inline(always)]
     pub(super) fn leads(&self, text: &[u8], directory: NodeId, stamp: u64, guard: &Guard) -> bool {
         let hash = Hash::of(directory);
@@ -199,14 +206,17 @@ impl Prefixes {
         #[cfg(memfs_loom)]
         crate::model::born(address as usize);
         let new = address | hash.tag();
-        // AcqRel: the entry is written before it is seen, and what is retired was seen whole.
-        match way.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => {
+        // Release: pairs with the Acquire loads in `leads` and `room`: who sees the entry sees it written. No Acquire: what is taken
+        // out was loaded with it, and is looked at no more.
+        match way.compare_exchange(seen, new, Ordering::Release, Ordering::Relaxed) {
+            Ok(0) => _ = sets.taken.fetch_add(1, Ordering::Relaxed),
+            Ok(replaced) => {
                 let budget = self.memory.budget().clone();
-                // SAFETY: taken out of the one place that leads to it, by us alone; whoever reads it is pinned.
-                unsafe { guard.defer_unchecked(move || discard(seen, &budget)) };
+                // SAFETY: made here by somebody, and taken out of the one place that leads to it by our exchange alone; whoever
+                // reads it loaded it under a guard. It has not been another entry meanwhile (ABA): our guard is older than `seen`.
+                unsafe { guard.defer_unchecked(move || discard(replaced, &budget)) };
             }
-            // SAFETY: never shared.
+            // SAFETY: from this call, and never shared.
             Err(_) => unsafe { discard(new, self.memory.budget()) },
         }
     }
@@ -220,6 +230,7 @@ impl Prefixes {
         stamp: u64,
         guard: &Guard,
     ) -> Option<(&'s AtomicU64, u64)> {
+        // Acquire: pairs with the exchange in `fill`.
         let ways = || set.iter().map(|way| (way, way.load(Ordering::Acquire)));
         let entry = |way: u64| entry_at(way, guard);
         let same = ways().find(|(_, way)| entry(*way).is_some_and(|entry| entry.directory == directory));
@@ -247,17 +258,18 @@ impl Prefixes {
         let (from, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
         #[cfg(memfs_loom)]
         crate::model::born(new.addr());
-        let won = self.sets.compare_exchange(from, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // Release: pairs with the Acquire in `sets`. No Acquire: the old ones were loaded with it.
+        let won = self.sets.compare_exchange(from, new, Ordering::Release, Ordering::Relaxed).is_ok();
         let lost = if won { from } else { new };
         let drop_it = move || {
             #[cfg(memfs_loom)]
             crate::model::dies(lost.addr());
-            // SAFETY: from `Box::into_raw`. The old one was replaced by us alone, and who fills or reads it is pinned; the new
-            // one was never shared.
+            // SAFETY: from `Box::into_raw`. The old one was replaced by us alone, and who fills or reads it loaded it under a guard,
+            // so nothing comes into it any more when this runs; the new one was never shared.
             drop(unsafe { Box::from_raw(lost) });
         };
         if won {
-            // SAFETY: as above.
+            // SAFETY: as above; no thread that pins later can load it.
             unsafe { guard.defer_unchecked(drop_it) };
         } else {
             drop_it();
@@ -267,8 +279,7 @@ impl Prefixes {
 
     pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
         let sets = self.sets(guard);
-        let entries = sets.ways().filter(|way| way.load(Ordering::Relaxed) != 0).count();
-        sets.sets.size_bytes() + (entries * size_of::<Prefix>()) as u64
+        sets.sets.size_bytes() + sets.taken.load(Ordering::Relaxed) * size_of::<Prefix>() as u64
     }
 }
 

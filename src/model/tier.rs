@@ -269,6 +269,13 @@ impl FileUser<'_> {
         self.core.read_with(self.local, At::Path(path), told)
     }
 
+    /// Reads part of a file.
+    pub fn read_at(&self, path: &str, len: usize, offset: u64) -> Result<Bytes, Error> {
+        let mut bytes = vec![0; len];
+        let read = self.core.read_at(self.local, At::Path(path), &mut bytes, offset)?;
+        Ok(told(&bytes[..read]))
+    }
+
     /// Copies a file whole.
     pub fn read_all(&self, path: &str) -> Result<Vec<u8>, Error> {
         self.core.read(self.local, At::Path(path))
@@ -299,8 +306,18 @@ impl FileUser<'_> {
     }
 
     /// The same for want of room: what is locked stays.
-    pub fn evict(&self, path: &str) -> bool {
-        self.swap_out_up_to(path, None, Band::Kept)
+    pub fn evict(&self, path: &str, chunk: Option<u64>) -> bool {
+        self.swap_out_up_to(path, chunk, Band::Kept)
+    }
+
+    /// Whether a file, or its chunk, is in RAM.
+    pub fn is_in_ram(&self, path: &str, chunk: Option<u64>) -> bool {
+        let guard = self.local.pin();
+        self.spot(path, |spot| {
+            let word = self.core.word_at(spot.node, chunk, &guard);
+            word.is_some_and(|word| matches!(word.content(), Content::Ram(_)))
+        })
+        .expect("a file")
     }
 
     fn swap_out_up_to(&self, path: &str, chunk: Option<u64>, up_to: Band) -> bool {
@@ -311,6 +328,11 @@ impl FileUser<'_> {
             word.map(|word| (place, super::word::Word::from_bits(word)))
         });
         let Ok(Some((place, word))) = found else { return false };
+        // As the hand does where it finds nothing else.
+        if let Some(chunk) = place.chunk.filter(|_| place.is_frozen(word)) {
+            self.core.thaw(self.local, place.id, chunk);
+            return false;
+        }
         self.core.swap_out(self.local, place, word, up_to).expect("memory does not fail") > 0
     }
 
@@ -370,6 +392,11 @@ impl FileUser<'_> {
     /// Makes durable what is in the order.
     pub fn flush(&self) {
         self.core.flush(self.local).expect("the disk does not fail");
+    }
+
+    /// Lets go of what later changes have made of no account, as the flusher does between two flushes.
+    pub fn condense(&self) {
+        self.core.condense(self.local);
     }
 
     /// Makes durable what was acknowledged, by the thread's own hands or another's.

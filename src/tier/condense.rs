@@ -19,7 +19,7 @@ use crate::{
 use std::collections::HashSet;
 
 /// Changes between two looks. A power of two; their records should stay in the second cache.
-const BETWEEN: u64 = if cfg!(test) { 4 } else { 4 << 10 };
+const BETWEEN: u64 = if cfg!(any(test, memfs_loom)) { 4 } else { 4 << 10 };
 
 impl Log {
     /// Whether, as this place was taken, so many changes have come that the flusher should look at them.

@@ -60,6 +60,14 @@ pub(crate) fn set_priority(core: &Core, node: &Node, to: Priority) {
     let pass = u64::from(core.sketch.passes() as u16) << PASS_SHIFT;
     // A swap and no store for the model checker's sake: loom would let a read's count, based on the word before, come after a store.
     node.heat.swap(pass | u64::from(to.get()), Relaxed);
+    disturb_if_locked(node, to);
+}
+
+/// After the priority was set: an eviction that has not seen it fails (`locked`, invariant 2).
+fn disturb_if_locked(node: &Node, to: Priority) {
+    if to.is_locked() {
+        node.disturb();
+    }
 }
 
 /// The same for a change that has its place in the order of changes and is in the content word now, by any number of helpers:
@@ -77,10 +85,12 @@ pub(crate) fn apply_priority(core: &Core, node: &Node, to: Priority, mark: &Atom
     while count(heat) == before {
         let next = pass | ((before + 1) & 0xff) << COUNT_SHIFT | u64::from(to.get());
         match node.heat.compare_exchange(heat, next, AcqRel, Acquire) {
-            Ok(_) => return,
+            Ok(_) => break,
             Err(now) => heat = now,
         }
     }
+    // By every helper: the one who has set it may stand still here.
+    disturb_if_locked(node, to);
 }
 
 /// Notes the second. Asking for it is a tenth of a hot read, so a file's first reads do, then those that are counted and

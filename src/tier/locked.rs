@@ -1,6 +1,12 @@
 //! How much of RAM locked files take. What is locked leaves only by an explicit gc, so it must not take all: names, long
 //! files' tables and everybody else's files in flight need some.
 //!
+//! # Invariants
+//! 1. For want of room a content leaves RAM only if its file's priority, looked at after the word was found in its place, allows it.
+//! 2. Who locks a file sets its priority, and then changes what such an exchange expects: the count in the content word, and, in a
+//!    long file, the slots (they are frozen, and their leaves copied). So an eviction that has not seen the priority comes before
+//!    the lock is acknowledged, or not at all. It costs who locks, and nobody else.
+//!
 //! The figure is kept by who moves locked contents, each with one addition. A priority that changes while its file does can
 //! make it drift; so nobody is refused on its word alone: it is counted anew first.
 
@@ -9,7 +15,8 @@ use super::{
     heat,
     local::Local,
     log::Revision,
-    word::Word,
+    tree::Tree,
+    word::{Content, Word},
 };
 use crate::{
     config::Priority,
@@ -30,12 +37,30 @@ impl Core {
 
     /// A content of the file in this slot left RAM.
     pub(crate) fn locked_left(&self, id: NodeId, word: Word) {
-        if let super::word::Content::Ram(block) = word.content()
+        if let Content::Ram(block) = word.content()
             && self.file(id).is_some_and(|node| heat::priority(node).is_locked())
         {
             // Relaxed: as above.
             self.locked.fetch_sub(self.ground.arena.capacity(block) as i64, Relaxed);
         }
+    }
+
+    /// Of a long file that was given a priority that locks: the rest of what `heat::set_priority` began (invariant 2).
+    pub(crate) fn disturb_chunks(&self, local: &Local, id: NodeId, node: &Node, guard: &Guard) {
+        if !heat::priority(node).is_locked() {
+            return;
+        }
+        // After the count in the content word was changed (Acquire): trees that are published later are found by who sees the priority.
+        let Content::Tree(tree) = self.word_of(node, guard).content() else { return };
+        // SAFETY: loaded under the guard.
+        let tree = unsafe { Tree::deref(tree) };
+        tree.freeze();
+        // One that stays frozen, for want of memory or because another change came first, is mended by the next change; until then
+        // what is read of it does not come to RAM.
+        tree.visit(0..u64::MAX, |chunk, _| {
+            self.thaw(local, id, chunk);
+            true
+        });
     }
 
     /// Gives a file another priority.
@@ -62,6 +87,7 @@ impl Core {
                     continue;
                 }
             }
+            self.disturb_chunks(local, spot.id, spot.node, &guard);
             // Relaxed, here and elsewhere: a figure, ordering nothing.
             self.locked.fetch_add(self.locked_bytes(spot.node, word, &guard) - before, Relaxed);
             self.note_priority(to);

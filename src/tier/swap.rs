@@ -166,13 +166,17 @@ impl Core {
         }
     }
 
-    /// Swaps out the content at `place` if its word is still `word` and its band at most `up_to`; returns the bytes that will be free, 0 if it was
-    /// changed meanwhile. On an error the file stays in RAM.
+    /// Swaps out the content at `place` if its word, which is not frozen, is still `word` and its band at most `up_to`; returns the bytes
+    /// that will be free, 0 if it was changed meanwhile. On an error the file stays in RAM.
     pub(crate) fn swap_out(&self, local: &Local, place: Place, word: Word, up_to: Band) -> Result<u64> {
         let Content::Ram(block) = word.content() else { return Ok(0) };
+        // The exchange would leave the bit where it is, and succeed.
+        debug_assert!(!place.is_frozen(word), "{place:?}: a frozen slot is nobody's to change");
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(0) };
-        if slot.load(Acquire) != word.bits() {
+        // It may have been given a better priority since it was chosen. Asked after the word was found: see `locked`, invariant 2.
+        let allowed = || self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
+        if slot.load(Acquire) != word.bits() || !allowed() {
             return Ok(0);
         }
         if let Some(extent) = self.ground.take_extent(block) {
@@ -196,10 +200,8 @@ impl Core {
         let extent = self.store(local, held.bytes())?;
         pass("swap-out: written");
         let guard = local.pin();
-        // It may have been given a better priority meanwhile.
-        let allowed = self.file(place.id).is_some_and(|node| Band::of(heat::priority(node)) <= up_to);
-        if allowed
-            && let Some(slot) = self.slot_at(place, &guard)
+        if let Some(slot) = self.slot_at(place, &guard)
+            && allowed()
             && self.publish_disk(local, &guard, slot, word, extent)
         {
             self.locked_left(place.id, word);

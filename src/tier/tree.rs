@@ -11,8 +11,8 @@
 //! 1. A leaf's slots change by compare-and-swap only, and never once they are frozen.
 //! 2. A leaf is copied only after all its slots are frozen. So a copy is exact, and what a published tree owns (blocks,
 //!    extents, shared leaves) has one owner: the newest tree that holds it.
-//! 3. A frozen leaf in a live tree means that somebody is replacing it or gave up: whoever needs it unfrozen replaces it by
-//!    an identical copy (`rebuild` without changes). Nobody waits.
+//! 3. A frozen leaf in a live tree means that somebody is replacing it or gave up, or has just locked the file (`locked`): whoever
+//!    needs it unfrozen replaces it by an identical copy (`rebuild` without changes). Nobody waits.
 //! 4. Chunk `i` holds the bytes from `i * chunk`; a slot with fewer bytes than its chunk reads as zeros beyond them.
 
 use super::word::Word;
@@ -119,6 +119,15 @@ impl Tree {
             }
         }
         true
+    }
+
+    /// Makes every exchange of a slot fail that was prepared before now: leaves that are changed or thawed are others.
+    pub(crate) fn freeze(&self) {
+        self.visit(0..u64::MAX, |_, slot| {
+            // AcqRel: as in the copy of a leaf.
+            slot.fetch_or(Word::FREEZE, AcqRel);
+            true
+        });
     }
 
     /// # Safety

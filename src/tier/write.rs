@@ -174,6 +174,9 @@ impl Core {
                 {
                     heat::set_priority(self, spot.node, priority);
                 }
+                if naming.priority.is_some() {
+                    self.disturb_chunks(local, spot.id, spot.node, &guard);
+                }
                 return Ok(());
             }
         }
