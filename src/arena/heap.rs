@@ -11,7 +11,7 @@ use super::{
         CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_class, content_sizes, raw_class,
         raw_size,
     },
-    slab::Slab,
+    slab::{Slab, Surplus},
 };
 use crate::{
     failpoint::pass,
@@ -126,7 +126,29 @@ impl Arena {
     fn make_room(&self, mag: &Magazine, slab: &Slab) -> bool {
         self.drain(mag);
         let left_bytes = self.budget.limit().saturating_sub(self.budget.charged());
-        self.trim(slab.first_use_bytes().saturating_sub(left_bytes).max(1)) > 0
+        let want_bytes = slab.first_use_bytes().saturating_sub(left_bytes).max(1);
+        let given = self.trim_surplus(want_bytes);
+        given + self.trim(want_bytes.saturating_sub(given)) > 0
+    }
+
+    /// As [`trim`](Self::trim), from the classes that have the largest share of their slots free, as far as those are counted: what
+    /// a class has free beyond the others it is least likely to need next. (Were it always the largest class that gives, every
+    /// large content that comes would have to get its pages anew.)
+    fn trim_surplus(&self, want_bytes: u64) -> u64 {
+        let mut refunded = 0;
+        while refunded < want_bytes {
+            let counted = self.classes[..self.raw_from].iter();
+            let counted = counted.filter_map(|class| Some((class, class.slab.surplus()?)));
+            let most = counted.max_by_key(|(_, surplus)| surplus.share);
+            let Some((class, Surplus { bytes, .. })) = most else { break };
+            // Some of it at once: pages that lie together go by one call.
+            let given = class.trim(&self.budget, (want_bytes - refunded).min(bytes / 4).max(1));
+            if given == 0 {
+                break;
+            }
+            refunded += given;
+        }
+        refunded
     }
 
     /// The one place where memory becomes nobody's.

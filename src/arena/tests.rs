@@ -253,6 +253,34 @@ fn trim_gives_back_about_as_much_as_was_asked_for() {
 }
 
 #[test]
+fn the_class_that_has_most_to_spare_gives_its_pages() {
+    let (arena, mag) = (arena(16 * MIB, 1 << 20), Magazine::new());
+    // Much of the small class is in use, little of the large one.
+    let small = fill_up(&arena, &mag, 16 << 10);
+    let (freed, kept) = small.split_at(small.len() / 2);
+    for b in freed {
+        release(&arena, *b);
+    }
+    let mut large: Vec<_> = (0..4).map(|_| arena.alloc(&mag, 1 << 20).expect("room")).collect();
+    for b in kept.iter().take(kept.len() / 4) {
+        release(&arena, *b);
+    }
+    let ready = |size: usize| {
+        let class = arena.classes().iter().find(|class| class.slab.geometry.slot_bytes == size);
+        class.expect("a class of this size").slab.ready_slots()
+    };
+    while ready(1 << 20) < 3 {
+        release(&arena, large.pop().expect("a block"));
+    }
+    let (smalls, larges) = (ready(16 << 10), ready(1 << 20));
+    let between = arena.alloc(&mag, 128 << 10).expect("room");
+    assert!(ready(1 << 20) < larges, "three of four were free");
+    assert_eq!(ready(16 << 10), smalls, "most of these are in use");
+    release(&arena, between);
+    assert_eq!(arena.validate(), Ok(()));
+}
+
+#[test]
 fn sizes_out_of_use_leave_the_whole_limit_to_others() {
     let (arena, mag) = (arena(16 * MIB, 256 << 10), Magazine::new());
     for len in [256 << 10, 64, 4096, 112, 48 << 10, 1792, 80, 256 << 10, 3584, 64, 512, 64 << 10] {

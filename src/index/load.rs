@@ -108,7 +108,9 @@ impl<'i> Loading<'i> {
 
     fn name(&self, target: Target, parent: NodeId, name: &str, cx: &Cx<'_>) -> Result<()> {
         let index = self.index;
-        if name.is_empty() || name == "." || name == ".." || name.len() > 255 || name.contains(['/', '\0']) {
+        let is_name = !name.is_empty() && name != "." && name != ".." && name.len() <= 255;
+        // To the end in any case: many bytes at once.
+        if !is_name || name.bytes().fold(false, |found, byte| found | matches!(byte, 0 | b'/')) {
             return wrong("a name that cannot be one");
         }
         if !self.is_used(parent) || !index.slot(parent).is_directory_slot() {

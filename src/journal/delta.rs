@@ -4,6 +4,7 @@
 
 use super::{
     entry::{Entry, Kind},
+    id_set::IdSet,
     view::NodeView,
     wire::Malformed,
 };
@@ -13,6 +14,7 @@ const _: () = assert!(size_of::<Change>() <= 64, "there is one for each node tha
 
 /// What has become of one node.
 pub(super) struct Change {
+    id: u32,
     created_ns: u64,
     /// These two with a node that was made, or with content.
     modified_ns: u64,
@@ -64,10 +66,21 @@ pub(super) struct Delta {
     chunk_bytes: u64,
     /// Where a node's change is, or [`GONE`].
     places: HashMap<u32, u32, foldhash::fast::RandomState>,
+    /// Those that have one. Most nodes of a checkpoint have none, and their numbers lie together: this answers for them from cache.
+    touched: IdSet,
+    /// The last of them and its place, if it has a change: what is made is filled next.
+    latest: Option<(u32, u32)>,
     changes: Vec<Change>,
-    /// Places of changes that are no more: their nodes are gone.
+    /// Places of changes that are no more: their nodes are gone. What stands there was not made.
     free: Vec<u32>,
     names: Vec<u8>,
+}
+
+/// A node that was made, and where its change is.
+#[derive(Clone, Copy)]
+pub(super) struct Made {
+    id: u32,
+    place: u32,
 }
 
 /// The node has no name any more, and nothing else is to be known of it.
@@ -75,21 +88,34 @@ const GONE: u32 = u32::MAX;
 
 impl Delta {
     pub(super) fn new(chunk_bytes: u64) -> Self {
-        let (places, changes, free, names) = (HashMap::default(), Vec::new(), Vec::new(), Vec::new());
-        Self { chunk_bytes: chunk_bytes.max(1), places, changes, free, names }
+        Self {
+            chunk_bytes: chunk_bytes.max(1),
+            places: HashMap::default(),
+            touched: IdSet::default(),
+            latest: None,
+            changes: Vec::new(),
+            free: Vec::new(),
+            names: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The numbers of all nodes of `kind` that were made, in order.
-    pub(super) fn made(&self, kind: Kind) -> Vec<u32> {
-        let is_made = |place: u32| place != GONE && self.changes[place as usize].made() == Some(kind);
-        let made = self.places.iter().filter(|(_, place)| is_made(**place));
-        let mut ids: Vec<u32> = made.map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
+    /// The nodes of `kind` that were made, in the order of their numbers.
+    pub(super) fn made(&self, kind: Kind) -> Vec<Made> {
+        let made = self.changes.iter().enumerate().filter(|(_, change)| change.made() == Some(kind));
+        let mut made: Vec<Made> =
+            made.map(|(place, change)| Made { id: change.id, place: place as u32 }).collect();
+        made.sort_unstable_by_key(|made| made.id);
+        made
+    }
+
+    /// About how many nodes have changed.
+    #[cfg(not(memfs_loom))]
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
     }
 
     pub(super) fn apply(&mut self, entry: &Entry<'_>) -> Result<(), Malformed> {
@@ -102,7 +128,7 @@ impl Delta {
                     Some(place) if self.changes[place as usize].life == Life::Old => Life::Made(kind),
                     Some(_) => return Err(Malformed("a node made where there is one")),
                 };
-                let mut made = Change::new(life);
+                let mut made = Change::new(id, life);
                 (made.created_ns, made.modified_ns, made.has_content) = (created_ns, modified_ns, true);
                 (made.priority, made.chunks) = (Some(priority), Chunks::One(0));
                 made.place(parent, self.keep(name), name);
@@ -144,10 +170,15 @@ impl Delta {
 
     /// What is known of a node, unless it is known to have no name.
     fn named(&mut self, id: u32) -> Option<&mut Change> {
+        if let Some((latest, place)) = self.latest
+            && latest == id
+        {
+            return self.changes.get_mut(place as usize);
+        }
         match self.places.get(&id) {
             Some(&GONE) => None,
             Some(&place) => self.changes.get_mut(place as usize),
-            None => Some(self.add(id, Change::new(Life::Old))),
+            None => Some(self.add(id, Change::new(id, Life::Old))),
         }
     }
 
@@ -163,12 +194,16 @@ impl Delta {
             }
         };
         self.places.insert(id, place);
+        self.touched.insert(id);
+        self.latest = Some((id, place));
         &mut self.changes[place as usize]
     }
 
     fn lose(&mut self, id: u32) {
+        self.latest = None;
+        self.touched.insert(id);
         if let Some(place) = self.places.insert(id, GONE).filter(|place| *place != GONE) {
-            self.changes[place as usize] = Change::new(Life::Old);
+            self.changes[place as usize] = Change::new(id, Life::Old);
             self.free.push(place);
         }
     }
@@ -185,6 +220,9 @@ impl Delta {
         node: NodeView<'a>,
         chunks: &'a mut Vec<(u64, u64)>,
     ) -> Result<Option<NodeView<'a>>, Malformed> {
+        if !self.touched.contains(node.id) {
+            return Ok(Some(node));
+        }
         let change = match self.places.get(&node.id) {
             None => return Ok(Some(node)),
             Some(&GONE) => return Ok(None),
@@ -200,10 +238,10 @@ impl Delta {
     /// A node that was made.
     pub(super) fn view<'a>(
         &'a self,
-        id: u32,
+        Made { id, place }: Made,
         chunks: &'a mut Vec<(u64, u64)>,
     ) -> Result<NodeView<'a>, Malformed> {
-        let change = &self.changes[self.places[&id] as usize];
+        let change = &self.changes[place as usize];
         let node = NodeView {
             id,
             parent: 0,
@@ -244,8 +282,9 @@ impl Delta {
 }
 
 impl Change {
-    fn new(life: Life) -> Self {
+    fn new(id: u32, life: Life) -> Self {
         Self {
+            id,
             created_ns: 0,
             modified_ns: 0,
             len: 0,

@@ -67,8 +67,8 @@ impl Merge {
 
     fn made(&self, kind: Kind, visit: &mut impl FnMut(&NodeView<'_>) -> Result<()>) -> Result<()> {
         let mut chunks = Vec::new();
-        for id in self.delta.made(kind) {
-            let node = self.delta.view(id, &mut chunks);
+        for made in self.delta.made(kind) {
+            let node = self.delta.view(made, &mut chunks);
             visit(&node.map_err(|malformed| impossible(&self.journal, malformed))?)?;
         }
         Ok(())

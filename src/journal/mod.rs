@@ -23,6 +23,7 @@ mod frame;
 mod front;
 mod front_reader;
 mod fsck;
+mod id_set;
 #[expect(clippy::module_inception, reason = "the file is named after the thing")]
 mod journal;
 mod log_file;

@@ -36,6 +36,13 @@ impl Recovery {
         }
     }
 
+    /// About how many nodes there are.
+    #[cfg(not(memfs_loom))]
+    pub(crate) fn nodes(&self) -> u64 {
+        let header = &self.merge.base.header;
+        header.directories.saturating_add(header.files).saturating_add(self.merge.delta.len() as u64)
+    }
+
     /// Visits all directories, in no order; to be called first, and once.
     ///
     /// # Errors

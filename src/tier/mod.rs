@@ -4,6 +4,8 @@
 //!
 //! The states of the content word and who may exchange what for what: docs/design/content.md.
 
+#[cfg(not(memfs_loom))]
+mod ahead;
 mod commit;
 mod condense;
 mod core;

@@ -84,8 +84,12 @@ impl Core {
                 .name_directory(NodeId::new(id), NodeId::new(parent), &name, &self.cx(local, &guard))
                 .map_err(|error| self.loading_error(dir, error))?;
         }
-        let visited = recovery.visit_files(|node| self.load_file(local, dir, &loading, (node, contents)));
-        visited?;
+        let load = |node: &NodeView<'_>| self.load_file(local, dir, &loading, (node, contents));
+        // Without workers everything is done by who asks for it.
+        #[cfg(not(memfs_loom))]
+        super::ahead::visit_files(&mut recovery, self.config.worker_threads > 0, load)?;
+        #[cfg(memfs_loom)]
+        recovery.visit_files(load)?;
         loading.finish(&self.cx(local, &local.pin())).map_err(|error| self.loading_error(dir, error))
     }
 
@@ -112,52 +116,56 @@ impl Core {
         node: &NodeView<'_>,
         contents: &Contents,
     ) -> Result<Word> {
-        let corrupt = |found: String| Error::Corrupt {
-            path: node.name.to_owned(),
-            segment: Error::NO_SEGMENT,
-            offset: 0,
-            expected: "a file's chunks".to_owned(),
-            found,
-        };
-        let chunk_bytes = self.config.chunk_bytes as u64;
         if node.len > MAX_LEN {
-            return Err(corrupt(format!("{} bytes", node.len)));
+            return Err(no_chunks_of_a_file(node, format!("{} bytes", node.len)));
         }
-        let mut changes = Vec::with_capacity(node.chunks.len());
-        for (chunk, bits) in node.chunks {
-            let extent = ExtentRef::try_from_bits(*bits).filter(|_| *chunk < node.len.div_ceil(chunk_bytes));
-            let extent = extent.ok_or_else(|| corrupt(format!("chunk {chunk} at {bits:#x}")))?;
-            self.ground.segments.adopt(extent).map_err(|error| error.about(node.name))?;
-            if let Some(bytes) = contents.get(bits) {
-                self.ground
-                    .segments
-                    .put_back(extent, OWNER, bytes)
-                    .map_err(|error| error.about(node.name))?;
-                self.note_put_back(extent);
+        let changes = match node.chunks {
+            [] if node.len == 0 => return Ok(Word::EMPTY),
+            // Nearly every file.
+            [only @ (0, _)] => {
+                let word = self.adopt(node, only, contents)?;
+                if self.ground.len_of(word, &local.pin()) == Some(node.len) {
+                    return Ok(word);
+                }
+                vec![(0, word)]
             }
-            changes.push((*chunk, Word::disk(extent)));
-        }
-        match (node.len, &changes[..]) {
-            (0, _) => Ok(Word::EMPTY),
-            (len, [(0, word)]) if self.ground.len_of(*word, &local.pin()) == Some(len) => Ok(*word),
-            (len, changes) => {
-                let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
-                let rebuilt = rebuild(&memory, None, changes, len, self.config.chunk_bytes.trailing_zeros());
-                let rebuilt =
-                    rebuilt.map_err(|NoMemory(bytes)| self.memory_limit(&dir.to_string_lossy(), bytes))?;
-                Ok(Word::tree(rebuilt.tree))
+            chunks => {
+                let adopted = chunks.iter().map(|chunk| Ok((chunk.0, self.adopt(node, chunk, contents)?)));
+                adopted.collect::<Result<Vec<_>>>()?
             }
+        };
+        let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
+        let rebuilt = rebuild(&memory, None, &changes, node.len, self.config.chunk_bytes.trailing_zeros());
+        let rebuilt = rebuilt.map_err(|NoMemory(bytes)| self.memory_limit(&dir.to_string_lossy(), bytes))?;
+        Ok(Word::tree(rebuilt.tree))
+    }
+
+    /// Counts the bytes of one chunk live, and puts them in their place if they may not be there.
+    fn adopt(&self, node: &NodeView<'_>, (chunk, bits): &(u64, u64), contents: &Contents) -> Result<Word> {
+        let chunk_bytes = self.config.chunk_bytes as u64;
+        let extent = ExtentRef::try_from_bits(*bits).filter(|_| *chunk < node.len.div_ceil(chunk_bytes));
+        let extent =
+            extent.ok_or_else(|| no_chunks_of_a_file(node, format!("chunk {chunk} at {bits:#x}")))?;
+        let segments = &self.ground.segments;
+        segments.adopt(extent).map_err(|error| error.about(node.name))?;
+        if let Some(bytes) = contents.get(bits) {
+            segments.put_back(extent, OWNER, bytes).map_err(|error| error.about(node.name))?;
+            self.note_put_back(extent);
         }
+        Ok(Word::disk(extent))
     }
 
     /// What a node of the store starts with.
     fn loaded(&self, node: &NodeView<'_>, content: Word) -> NodeInit<'static> {
         NodeInit {
+            content: content.bits(),
+            reads: 0,
             heat: heat::fresh(Priority::from_level(node.priority)),
+            age: self.clock.epoch(),
+            accessed: (node.modified_ns / 1_000_000_000) as u32,
             created: node.created_ns,
             modified: node.modified_ns,
-            accessed: (node.modified_ns / 1_000_000_000) as u32,
-            ..self.init(content, Priority::NORMAL)
+            note: &[],
         }
     }
 
@@ -172,6 +180,16 @@ impl Core {
             },
             other => self.index_error(other),
         }
+    }
+}
+
+fn no_chunks_of_a_file(node: &NodeView<'_>, found: String) -> Error {
+    Error::Corrupt {
+        path: node.name.to_owned(),
+        segment: Error::NO_SEGMENT,
+        offset: 0,
+        expected: "a file's chunks".to_owned(),
+        found,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     arena::metadata_reserve,
     config::Priority,
     epoch::Guard,
-    index::{Node, NodeId},
+    index::{Kind, Node, NodeId},
     scorer::{Band, Sample, score},
     sync::Ordering::*,
 };
@@ -59,7 +59,13 @@ impl Core {
             return None;
         }
         for _ in 0..ROUNDS {
-            let progress = self.make_room(local, len as u64, Band::of(priority).min(Band::Kept), LOOKS);
+            let up_to = Band::of(priority).min(Band::Kept);
+            // The arena has found nothing to trim, or it would not have refused.
+            self.upkeep_at_times(local);
+            let trimmed = self.index.trim(len as u64, &local.pin());
+            // What leaves is not given back to the system at once: if it was as large as what comes, its pages are what is
+            // wanted. If it was not, the arena gives back what it must.
+            let progress = trimmed >= len as u64 || self.free(local, len as u64, up_to, LOOKS) || trimmed > 0;
             if let Some(block) = self.ground.arena.alloc(&local.magazine, len) {
                 return Some(block);
             }
@@ -129,17 +135,28 @@ impl Core {
         false
     }
 
-    /// One round of making room for `bytes`, in which the hand looks at `looks` files at most in vain: true if something was
-    /// freed or is about to be.
+    /// One round of making room for `bytes` in the budget, in which the hand looks at `looks` files at most in vain: true if
+    /// something was freed or is about to be.
     pub(crate) fn make_room(&self, local: &Local, bytes: u64, up_to: Band, looks: u32) -> bool {
-        // Without workers, upkeep is for who has to make room anyway, now and then.
-        if self.config.worker_threads == 0 && local.random().is_multiple_of(UPKEEP_EVERY) {
-            self.upkeep(local);
-        }
+        self.upkeep_at_times(local);
         let trimmed = self.ground.arena.trim(bytes) + self.index.trim(bytes, &local.pin());
         if trimmed >= bytes {
             return true;
         }
+        let freed = self.free(local, bytes, up_to, looks);
+        trimmed + self.ground.arena.trim(bytes) > 0 || freed
+    }
+
+    /// Without workers, upkeep is for who has to make room anyway, now and then.
+    fn upkeep_at_times(&self, local: &Local) {
+        if self.config.worker_threads == 0 && local.random().is_multiple_of(UPKEEP_EVERY) {
+            self.upkeep(local);
+        }
+    }
+
+    /// Frees `bytes` of blocks, which stay charged and resident, for whoever needs some of their sizes or trims; whether any are
+    /// free now that were not, or about to be.
+    fn free(&self, local: &Local, bytes: u64, up_to: Band, looks: u32) -> bool {
         let before = self.ground.reclaimed();
         let batch = (self.config.memory_limit_bytes / 256).clamp(8 << 10, 256 << 10);
         let want = bytes.max(batch);
@@ -150,8 +167,7 @@ impl Core {
         // What is to be written before it can leave, or is held until it is written.
         let flushed = evicted < want && self.flush_for_room(local);
         self.collect(local);
-        let trimmed = trimmed + self.ground.arena.trim(bytes);
-        flushed || trimmed > 0 || evicted > 0 || self.ground.reclaimed() != before
+        flushed || evicted > 0 || self.ground.reclaimed() != before
     }
 
     /// Flushes if something in RAM waits for that; whether it did.
@@ -197,7 +213,12 @@ impl Core {
             let Some(id) = lap.next().map(NodeId::new) else { break };
             looks += 1;
             self.index.prefetch(NodeId::new(lap.soon()));
-            if let Some(node) = self.file(id) {
+            let node = self.index.held(id);
+            // Relaxed: most files of a store that is larger than its memory are passed over by this; the others are looked at again.
+            if Word::from_bits(node.content.load(Relaxed)).is_elsewhere() {
+                continue;
+            }
+            if node.live_kind() == Some(Kind::File) {
                 self.consider(local, &guard, &mut sample, id, node, epoch, up_to);
             }
         }

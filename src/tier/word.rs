@@ -75,6 +75,12 @@ impl Word {
         self.0 & TAG_MASK == TAG_NONE && self.0 & VALUE_MASK > Self::GONE.0
     }
 
+    /// Whether it is a file's without bytes in RAM. (Of what is no file's this says nothing.)
+    #[inline]
+    pub(crate) fn is_elsewhere(self) -> bool {
+        self.0 & TAG_MASK == TAG_DISK || self.0 & TAG_MASK == TAG_NONE && self.0 & VALUE_MASK <= Self::GONE.0
+    }
+
     fn tagged(payload: u64, tag: u64) -> Self {
         debug_assert!(payload >> PAYLOAD_BITS == 0, "payload {payload:#x}");
         Self(payload << TAG_BITS | tag)

@@ -181,3 +181,42 @@ fn a_store_with_an_endless_period_closes_at_once() {
         }
     }
 }
+
+/// Large enough for one thread to read ahead of the other.
+#[test]
+fn many_files_are_found_by_one_thread_and_by_two() {
+    let home = tempfile::tempdir().unwrap();
+    let builder = |workers| builder(home.path()).memory_limit_bytes(64 << 20).worker_threads(workers);
+    let path = |file: u64| format!("/d{:02}/a-name-of-some-length-{file}", file % 50);
+    let fs = builder(2).build().unwrap();
+    for file in 0..20_000 {
+        fs.write(path(file), file.to_le_bytes()).unwrap();
+    }
+    fs.close().unwrap();
+    for workers in [0, 2] {
+        let fs = builder(workers).build().unwrap();
+        for file in 0..20_000_u64 {
+            let here = workers == 0 || !file.is_multiple_of(10);
+            assert_eq!(fs.read(path(file)).ok(), here.then(|| file.to_le_bytes().to_vec()), "{file}");
+        }
+        validate(&fs);
+        // For the next opening there is a journal that takes from the checkpoint.
+        (0..20_000).step_by(10).filter(|_| workers == 0).for_each(|file| fs.remove_file(path(file)).unwrap());
+        fs.close().unwrap();
+    }
+
+    // A byte changed where one thread has been reading for a while is said in the same words by either.
+    let largest = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path());
+    let largest = largest.filter(|path| path.extension().is_none() && path.file_name().unwrap() != "lock");
+    let largest = largest.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let at = bytes.len() / 3;
+    bytes[at] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+    let said = [0, 2].map(|workers| {
+        let refused = builder(workers).build();
+        assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+        refused.unwrap_err().to_string()
+    });
+    assert_eq!(said[0], said[1]);
+}
