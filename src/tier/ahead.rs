@@ -15,8 +15,8 @@ use std::{mem::take, sync::mpsc};
 const WORTH_NODES: u64 = if cfg!(test) { 16 } else { 16 << 10 };
 /// What a batch has, or little more; of a file with a long list of chunks as much as that takes.
 const BATCH_BYTES: usize = if cfg!(test) { 1 << 10 } else { 64 << 10 };
-/// Batches that may wait.
-const WAITING: usize = 4;
+/// Batches that may wait; two more are in hand. Few, for one with a long list of chunks is as large as that.
+const WAITING: usize = 1;
 
 /// A node whose name and chunks are in its batch.
 struct Entry {
@@ -85,6 +85,7 @@ impl Batch {
         self.entries.clear();
         self.names.clear();
         self.chunks.clear();
+        self.chunks.shrink_to(BATCH_BYTES / size_of::<(u64, u64)>());
     }
 }
 
