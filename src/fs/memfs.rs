@@ -124,14 +124,11 @@ impl MemFs {
     ) -> Result<R> {
         let local = core.local();
         core.check_open()?;
-        let write = |core: &Core, local: &Local| {
-            let done = write(core, local).map_err(|error| unless_closed(core, error))?;
-            core.acknowledge(local)?;
-            Ok(done)
-        };
         let is_timed = is_sampled(local.counters.writes.add(1));
         let _timing = is_timed.then(|| Timing { started: Instant::now(), into: &local.counters.write_ns });
-        write(core, &local)
+        let done = write(core, &local).map_err(|error| unless_closed(core, error))?;
+        core.acknowledge(&local)?;
+        Ok(done)
     }
 
     /// Counts another operation.
