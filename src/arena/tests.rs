@@ -272,10 +272,10 @@ fn the_class_that_has_most_to_spare_gives_its_pages() {
     while ready(1 << 20) < 3 {
         release(&arena, large.pop().expect("a block"));
     }
-    let (small, large) = (ready(16 << 10), ready(1 << 20));
+    let (small_before, large_before) = (ready(16 << 10), ready(1 << 20));
     let between = arena.alloc(&mag, 128 << 10).expect("room");
-    assert!(ready(1 << 20) < large, "three of four were free");
-    assert_eq!(ready(16 << 10), small, "most of these are in use");
+    assert!(ready(1 << 20) < large_before, "three of four were free");
+    assert_eq!(ready(16 << 10), small_before, "most of these are in use");
     release(&arena, between);
     assert_eq!(arena.validate(), Ok(()));
 }
