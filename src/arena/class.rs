@@ -74,9 +74,14 @@ impl Region {
         self.pages.populate(at(slots.start)..at(slots.end));
     }
 
+    /// The same for slots of which some may lie in a huge page of their own.
     fn populate_row(&self, slots: Range<usize>) {
-        let at = |slot: usize| self.skew_bytes + slot * self.slot_bytes;
-        self.pages.populate_huge(at(slots.start)..at(slots.end));
+        let bytes = slots.start * self.slot_bytes..slots.end * self.slot_bytes;
+        if bytes.start.next_multiple_of(HUGE_GRANULE) + HUGE_GRANULE <= bytes.end {
+            self.pages.populate_huge(self.skew_bytes + bytes.start..self.skew_bytes + bytes.end);
+        } else if bytes.len() >= POPULATED_BYTES {
+            self.populate(slots);
+        }
     }
 
     /// # Safety
@@ -163,12 +168,12 @@ impl Class {
             && budget.charged() <= budget.limit() / ROW_CHARGED_PART
     }
 
-    /// How many spans there are in the row that begins with `first`: it ends where a huge page does, or just before.
+    /// How many spans there are in the row that begins with `first`: the last of them reaches to where a huge page ends.
     fn spans_in_row(&self, first: usize) -> usize {
         let span_bytes = self.slab.geometry.span_bytes();
         let begin = first * span_bytes;
         let end = (begin + self.row_bytes) / HUGE_GRANULE * HUGE_GRANULE;
-        (end - begin) / span_bytes
+        (end - begin).div_ceil(span_bytes)
     }
 
     /// Whether a trim would find nothing; as cheap as a look at two words.
@@ -203,7 +208,7 @@ pub(super) fn is_shared_huge(slot_bytes: usize, limit_bytes: u64) -> bool {
     !cfg!(memfs_loom) && slot_bytes <= HUGE_SLOT_MAX_BYTES && span_bytes <= limit_bytes / HUGE_SPAN_PART
 }
 
-/// A row is a huge page where spans divide that, else two: one of them at least is whole then. None in small stores, for which it
+/// A row is a huge page where spans divide that, else two, of which one is whole in most rows. None in small stores, for which it
 /// would be much, and where spans are of huge pages anyway.
 fn row_bytes(geometry: &Geometry, granule_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize {
     let divides = HUGE_GRANULE.is_multiple_of(geometry.span_bytes());

@@ -330,7 +330,8 @@ impl FileUser<'_> {
         let Ok(Some((place, word))) = found else { return false };
         // As the hand does where it finds nothing else.
         if let Some(chunk) = place.chunk.filter(|_| place.is_frozen(word)) {
-            self.core.thaw(self.local, place.id, chunk);
+            // Models have memory.
+            let _ = self.core.thaw(self.local, place.id, chunk);
             return false;
         }
         self.core.swap_out(self.local, place, word, up_to).expect("memory does not fail") > 0

@@ -57,10 +57,8 @@ impl Core {
         tree.freeze();
         // One that stays frozen, for want of memory or because another change came first, is mended by the next change; until then
         // what is read of it does not come to RAM.
-        tree.visit(0..u64::MAX, |chunk, _| {
-            self.thaw(local, id, chunk);
-            true
-        });
+        let chunks = tree.len().div_ceil(self.config.chunk_bytes as u64);
+        tree.visit(0..chunks, |chunk, _| self.thaw(local, id, chunk).is_ok());
     }
 
     /// Gives a file another priority.

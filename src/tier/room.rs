@@ -320,7 +320,8 @@ impl Core {
         if found.is_none()
             && let Some(chunk) = frozen
         {
-            self.thaw(local, id, chunk);
+            // Without memory it stays as it is.
+            let _ = self.thaw(local, id, chunk);
         }
         found
     }

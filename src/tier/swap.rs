@@ -326,23 +326,21 @@ impl Core {
     }
 
     /// Replaces a frozen leaf by a copy that can change again: who froze it gave up, or is slow; nobody waits for him.
-    pub(crate) fn thaw(&self, local: &Local, id: NodeId, chunk: u64) {
+    ///
+    /// # Errors
+    /// There is no memory for the copy.
+    pub(crate) fn thaw(&self, local: &Local, id: NodeId, chunk: u64) -> Result<(), NoMemory> {
         let guard = local.pin();
-        let Some(node) = self.file(id) else { return };
+        let Some(node) = self.file(id) else { return Ok(()) };
         let word = self.word_of(node, &guard);
-        let Content::Tree(tree) = word.content() else { return };
+        let Content::Tree(tree) = word.content() else { return Ok(()) };
         // SAFETY: loaded under the guard.
         let tree = unsafe { Tree::deref(tree) };
-        let Some(slot) = tree.slot(chunk).map(|slot| Word::from_bits(slot.load(Acquire))) else { return };
-        if !slot.is_frozen() {
-            return;
-        }
+        let slot = tree.slot(chunk).map(|slot| Word::from_bits(slot.load(Acquire)));
+        let Some(slot) = slot.filter(|slot| slot.is_frozen()) else { return Ok(()) };
         let memory = TreeMemory { arena: &self.ground.arena, magazine: &local.magazine };
         let shift = self.config.chunk_bytes.trailing_zeros();
-        let Ok(mut rebuilt) = rebuild(&memory, Some(tree), &[(chunk, slot.value())], tree.len(), shift)
-        else {
-            return;
-        };
+        let mut rebuilt = rebuild(&memory, Some(tree), &[(chunk, slot.value())], tree.len(), shift)?;
         // The one word that was "replaced" is the one put back.
         rebuilt.replaced.clear();
         if exchange(&node.content, word, Word::tree(rebuilt.tree).in_place_of(word)) {
@@ -352,6 +350,7 @@ impl Core {
             // SAFETY: not published.
             unsafe { rebuilt.discard(&self.ground.arena) };
         }
+        Ok(())
     }
 }
 
