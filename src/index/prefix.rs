@@ -13,14 +13,13 @@
 
 use super::{
     cache::draw,
-    error::Result,
-    memory::{Charged, Memory},
+    error::{IndexError, Result},
+    memory::Memory,
     node::NodeId,
 };
 use crate::{
     arena::Budget,
     epoch::Guard,
-    map::Zeroable,
     path,
     sync::{Arc, AtomicPtr, AtomicU64, Ordering},
 };
@@ -80,16 +79,9 @@ impl Hash {
     }
 }
 
-// SAFETY: integer atomics only; zero is an empty way.
-unsafe impl Zeroable for Set {
-    #[cfg(memfs_loom)]
-    fn zeroed() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
-}
-
 struct Sets {
-    sets: Charged<Set>,
+    /// On the heap, as what they lead to: who looks for lost memory there does not look into mappings.
+    sets: Box<[Set]>,
     mask: usize,
     /// Ways that have an entry: none that has ever loses it, so this is written once for each. Relaxed throughout: a figure, and
     /// asked for by whoever needs much room, who should not have to go through all of them.
@@ -100,28 +92,33 @@ struct Sets {
 impl Sets {
     fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
-        let budget = memory.budget().clone();
-        let taken = AtomicU64::new(0);
-        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, taken, budget }))
+        let (budget, size_bytes) = (memory.budget().clone(), (sets * size_of::<Set>()) as u64);
+        if !budget.try_charge(size_bytes) {
+            return Err(IndexError::Memory(size_bytes));
+        }
+        let mask = sets - 1;
+        let sets = (0..sets).map(|_| Set(std::array::from_fn(|_| AtomicU64::new(0)))).collect();
+        Ok(Box::new(Self { sets, mask, taken: AtomicU64::new(0), budget }))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        size_of_val(&*self.sets) as u64
     }
 
     #[inline]
     fn set(&self, hash: Hash) -> &[AtomicU64; WAYS] {
-        &self.sets.get(hash.set() & self.mask).0
-    }
-
-    fn ways(&self) -> impl Iterator<Item = &AtomicU64> {
-        (0..=self.mask).flat_map(|set| &self.sets.get(set).0)
+        &self.sets[hash.set() & self.mask].0
     }
 }
 
 impl Drop for Sets {
     /// By the collector, or by the last owner: nobody reads or fills any more.
     fn drop(&mut self) {
-        for way in self.ways() {
+        for way in self.sets.iter().flat_map(|set| &set.0) {
             // SAFETY: an entry leaves its way only when it is replaced, and this one is in it.
             unsafe { discard(way.load(Ordering::Relaxed), &self.budget) };
         }
+        self.budget.refund(self.size_bytes());
     }
 }
 
@@ -131,7 +128,7 @@ fn entry_at(way: u64, _guard: &Guard) -> Option<&Prefix> {
     if address != 0 {
         crate::model::touch(address);
     }
-    // SAFETY: loaded (Acquire) from a way under the guard (`find`, `room`): written before it was put there (`fill`). It is freed
+    // SAFETY: loaded (Acquire) from a way under the guard (`leads`, `room`): written before it was put there (`fill`). It is freed
     // through the epoch, by who replaced it or with a table that was itself loaded under the guard.
     unsafe { std::ptr::with_exposed_provenance::<Prefix>(address).as_ref() }
 }
@@ -279,7 +276,7 @@ impl Prefixes {
 
     pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
         let sets = self.sets(guard);
-        sets.sets.size_bytes() + sets.taken.load(Ordering::Relaxed) * size_of::<Prefix>() as u64
+        sets.size_bytes() + sets.taken.load(Ordering::Relaxed) * size_of::<Prefix>() as u64
     }
 }
 
