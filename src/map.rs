@@ -30,6 +30,18 @@ pub(crate) fn prefetch<T>(at: *const T) {
     let _ = at;
 }
 
+/// The same for memory that is about to be written.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(memfs_loom)))]
+    // SAFETY: as above.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(at.cast());
+    }
+    let _ = at;
+}
+
 /// Anonymous memory: address space now, pages when they are touched.
 #[cfg(not(memfs_loom))]
 pub(crate) struct Reservation {
@@ -214,6 +226,15 @@ impl<T: Zeroable> Zeroed<T> {
         }
         #[cfg(memfs_loom)]
         &self.items[index]
+    }
+
+    /// Where an item is, or would be: for prefetching.
+    #[inline]
+    pub(crate) fn address(&self, index: usize) -> *const T {
+        #[cfg(not(memfs_loom))]
+        return self.pages.ptr().cast::<T>().as_ptr().wrapping_add(index);
+        #[cfg(memfs_loom)]
+        self.items.as_ptr().wrapping_add(index)
     }
 
     pub(crate) fn advise_huge(&self) {

@@ -8,7 +8,7 @@ use super::{
     slab::Slab,
     span::Geometry,
 };
-use crate::map::{PAGE_BYTES, Reservation, Zeroed};
+use crate::map::{PAGE_BYTES, Reservation, Zeroed, prefetch_to_write};
 use std::{io, ops::Range, ptr::NonNull};
 
 /// Most address space of one class: 107 classes of it are 27 TiB, so that several stores fit into the 128 TiB a process
@@ -139,6 +139,14 @@ impl Class {
     #[inline]
     pub(super) fn header(&self, slot: usize) -> &Header {
         self.headers.as_ref().expect("a content class has headers").get(slot)
+    }
+
+    /// Starts to bring a slot's header near, to be written; whatever the number.
+    #[inline(always)]
+    pub(super) fn prefetch_header(&self, slot: usize) {
+        if let Some(headers) = &self.headers {
+            prefetch_to_write(headers.address(slot));
+        }
     }
 
     /// As [`Slab::claim`]. The pages of a long slot are asked for in one call, rather than one by one as they are written.

@@ -15,10 +15,14 @@ use super::{
 };
 use crate::{
     failpoint::pass,
-    map::PAGE_BYTES,
+    map::{PAGE_BYTES, prefetch_to_write},
     sync::{Arc, Ordering, fence},
 };
 use std::{io, ptr::NonNull};
+
+const CACHE_LINE_BYTES: usize = 64;
+/// How many lines of the next block are fetched ahead.
+const EXPECTED_LINES: usize = 4;
 
 /// RAM under one budget. See the module's head for its parts and invariants.
 pub(crate) struct Arena {
@@ -179,6 +183,9 @@ impl Arena {
         );
         let class = content_class(len_bytes);
         let slot = self.take_slot(mag, class)?;
+        if let Some(next) = mag.peek(class) {
+            self.expect_alloc(class, next, len_bytes);
+        }
         #[cfg(memfs_loom)]
         crate::model::born(self.shapes[class].address(slot).addr());
         // Relaxed: whoever publishes the block releases these with it.
@@ -187,6 +194,17 @@ impl Arena {
         header.tail.store(len_bytes as u32, Ordering::Relaxed);
         header.refs.store(1, Ordering::Relaxed);
         Some(BlockRef::pack(class, &self.shapes[class], slot, len_bytes))
+    }
+
+    /// Starts to bring near what is written first of a slot that this thread is going to take next: its header, and where its bytes
+    /// begin. (What comes after, the processor sees coming.)
+    #[inline(always)]
+    fn expect_alloc(&self, class: usize, slot: usize, len_bytes: usize) {
+        self.classes[class].prefetch_header(slot);
+        let bytes = self.shapes[class].address(slot);
+        for line in 0..EXPECTED_LINES.min(len_bytes.div_ceil(CACHE_LINE_BYTES)) {
+            prefetch_to_write(bytes.wrapping_add(line * CACHE_LINE_BYTES));
+        }
     }
 
     /// The block's bytes.
@@ -220,6 +238,14 @@ impl Arena {
     #[inline]
     pub(crate) fn far(&self, near: Near) -> *const u8 {
         self.shapes[near.class()].address(near.slot())
+    }
+
+    /// Starts to bring near what is written of the block that was meant, or some other, when it is let go.
+    #[inline(always)]
+    pub(crate) fn expect_release(&self, near: Near) {
+        if let Some(class) = self.classes.get(near.class()) {
+            class.prefetch_header(near.slot());
+        }
     }
 
     /// Where bytes `from..from + len` of the block's capacity are.
@@ -295,14 +321,19 @@ impl Arena {
     /// The caller owns a reference, and uses the block no more.
     #[inline]
     pub(crate) unsafe fn release(&self, b: BlockRef) -> bool {
-        // Release: pairs with the fence below: all use of the block happens before its end.
-        let before = self.header(b).refs.fetch_sub(1, Ordering::Release);
-        debug_assert!(before > 0, "released once too often");
-        if before != 1 {
-            return false;
+        let refs = &self.header(b).refs;
+        // Acquire: who finds its own reference to be the only one sees what all the others did before they let go (Release), and
+        // nobody can make another: that takes a reference, or a word in which the block still is (`retain`).
+        if refs.load(Ordering::Acquire) != 1 {
+            // Release: all use of the block happens before its end.
+            let before = refs.fetch_sub(1, Ordering::Release);
+            debug_assert!(before > 0, "released once too often");
+            if before != 1 {
+                return false;
+            }
+            // Acquire: pairs with the Release of all the others who let go.
+            fence(Ordering::Acquire);
         }
-        // Acquire: pairs with the Release of all the others who let go.
-        fence(Ordering::Acquire);
         // SAFETY: from `alloc`, and the last reference is gone.
         unsafe { self.put_slot(b.class(), self.slot(b)) };
         true

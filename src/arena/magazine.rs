@@ -58,6 +58,12 @@ impl Magazine {
         Some(slot)
     }
 
+    /// The slot that the next [`pop`](Self::pop) takes, if there is one.
+    #[inline(always)]
+    pub(super) fn peek(&self, class: usize) -> Option<usize> {
+        self.claims[class].get().pop()
+    }
+
     /// Puts a claim of `class` in, whose last one is used up.
     pub(super) fn put(&self, owner: usize, class: usize, claim: Claim, slot_bytes: usize) {
         assert!(self.owner.get() == owner || self.owner.get() == 0, "a magazine of another arena");

@@ -149,6 +149,7 @@ impl MemFs {
         })
     }
 
+    #[inline(always)]
     fn noted<R>(&self, operation: &'static str, about: About<'_>, result: Result<R>) -> Result<R> {
         if let Some(log) = &self.store().log {
             log.note(operation, about, &result);

@@ -19,6 +19,7 @@ use super::{
     chaos::may_stop_here,
     dentry::DentryRef,
     error::Result,
+    memory::Memory,
     node::{GONE, Node, NodeId},
     table::Key,
     word::{self, Target},
@@ -183,14 +184,31 @@ impl Index {
     /// was. `None` says nothing.
     #[inline(always)]
     pub(crate) fn glimpse<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Glimpse<'g>> {
+        self.glimpse_expecting(path, guard, |memory, content| prefetch(memory.far(content)))
+    }
+
+    /// The same for a writer, who asks [`Bound::settled`]: what is written when the content is let go is being fetched.
+    #[inline(always)]
+    pub(crate) fn glimpse_to_replace<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Glimpse<'g>> {
+        self.glimpse_expecting(path, guard, Memory::expect_release)
+    }
+
+    /// `expect` gets what it can of the content that may be met.
+    #[inline(always)]
+    fn glimpse_expecting<'g>(
+        &'g self,
+        path: &str,
+        guard: &'g Guard,
+        expect: impl FnOnce(&Memory, Near),
+    ) -> Option<Glimpse<'g>> {
         let moves = self.moves_now();
         let Spelled { text, hash } = self.spelled(path);
         let (id, hint) = self.cache.find(hash, guard)?;
         let node = self.slot(id);
         // Relaxed: a guess at addresses that are only fetched.
         let seen = hint.load(Ordering::Relaxed);
-        let (name, content) = (self.fetch(node, seen), self.memory.far(content_hint(seen)));
-        prefetch(content);
+        let name = self.fetch(node, seen);
+        expect(&self.memory, content_hint(seen));
         let dentry = self.dentry_of(node, guard)?;
         // Acquire: pairs with the AcqRel of whatever bound the node, which was initialised before.
         if dentry.word.load(Ordering::Acquire) != word::bound(file(id)) {
@@ -203,16 +221,19 @@ impl Index {
             moves,
             hint,
             name,
-            content,
+            content: self.memory.far(content_hint(seen)),
         })
     }
 
     /// Notes for next time that its content is at `content`.
-    #[cold]
+    #[inline(never)]
     pub(crate) fn lead(&self, glimpse: &Glimpse<'_>, content: Near) {
-        let now = hint(glimpse.dentry.near(&self.memory), content);
         // Relaxed, both: a hint.
-        if now != glimpse.hint.load(Ordering::Relaxed) {
+        let before = glimpse.hint.load(Ordering::Relaxed);
+        let is_named = glimpse.name == glimpse.dentry.as_ptr().cast();
+        let name = if is_named { name_hint(before) } else { glimpse.dentry.near(&self.memory) };
+        let now = hint(name, content);
+        if now != before {
             glimpse.hint.store(now, Ordering::Relaxed);
         }
     }

@@ -129,6 +129,12 @@ impl Memory {
         self.arena.far(near)
     }
 
+    /// As [`Arena::expect_release`].
+    #[inline]
+    pub(super) fn expect_release(&self, near: Near) {
+        self.arena.expect_release(near);
+    }
+
     /// # Safety
     /// `ptr` came from `alloc` with this size; nobody can reach it.
     pub(super) unsafe fn free(&self, ptr: NonNull<u8>, size_bytes: usize) {

@@ -263,8 +263,15 @@ impl Core {
 
     /// What an operation does before it is acknowledged. Waits for the disk under `Durability::Sync`; without a flusher's thread
     /// also when the period is over.
+    #[inline]
     pub(crate) fn acknowledge(&self, local: &Local) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
+        match &self.log {
+            None => Ok(()),
+            Some(log) => self.acknowledge_logged(log, local),
+        }
+    }
+
+    fn acknowledge_logged(&self, log: &Log, local: &Local) -> Result<()> {
         if self.is_closed() {
             // Acquire: pairs with the Release in `commit`.
             let durable = log.durable.load(Acquire);

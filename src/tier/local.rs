@@ -29,10 +29,9 @@ pub(crate) struct Local {
     pub(crate) counters: Counters,
     lease: std::sync::Arc<Lease>,
     random: Cell<u64>,
-    /// How many locals the registry has.
-    threads: Arc<AtomicU64>,
-    /// Retired since the last flush, in bytes.
+    /// Retired since the last flush, in bytes, and how much there may be.
     retired: Cell<u64>,
+    retired_share: Arc<AtomicU64>,
     /// Requests and performed increments since the last report to the scorer.
     requests: Cell<u32>,
     increments: Cell<u32>,
@@ -81,10 +80,9 @@ impl Local {
         self.counters.retired_bytes.add(bytes);
         let sum = self.retired.get() + bytes;
         // Relaxed: how many threads there are is a matter of tuning.
-        let share = self.lease.arena.budget().limit() / 64 / self.threads.load(Relaxed).max(1);
-        let bound = share.min(FLUSH_BYTES);
-        self.retired.set(if sum >= bound { 0 } else { sum });
-        sum >= bound
+        let is_due = sum >= self.retired_share.load(Relaxed);
+        self.retired.set(if is_due { 0 } else { sum });
+        is_due
     }
 
     /// Notes a request; whether a batch is full, which is to be taken then.
@@ -131,7 +129,9 @@ impl Local {
 /// All the locals of one store: a list that only grows, and no longer than the threads that ever used the store at once.
 pub(crate) struct Registry {
     head: AtomicPtr<Local>,
-    threads: Arc<AtomicU64>,
+    threads: AtomicU64,
+    /// What each thread may have retired before it flushes: see [`Local::retire_bytes`].
+    retired_share: Arc<AtomicU64>,
 }
 
 // SAFETY: what is !Send and !Sync in a local is touched by its one owner only (invariant 1); others read its counters.
@@ -141,7 +141,11 @@ unsafe impl Sync for Registry {}
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), threads: Arc::new(AtomicU64::new(0)) }
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            threads: AtomicU64::new(0),
+            retired_share: Arc::new(AtomicU64::new(FLUSH_BYTES)),
+        }
     }
 
     /// A local for the calling thread; lock-free.
@@ -162,14 +166,15 @@ impl Registry {
             nodes: PoolMagazine::new(),
             counters: Counters::default(),
             lease: std::sync::Arc::new(Lease { arena: arena.clone() }),
-            threads: self.threads.clone(),
             random: Cell::new(0),
             retired: Cell::new(0),
+            retired_share: self.retired_share.clone(),
             requests: Cell::new(0),
             increments: Cell::new(0),
             undrawn: Cell::new(0),
         }));
-        self.threads.fetch_add(1, Relaxed);
+        let threads = self.threads.fetch_add(1, Relaxed) + 1;
+        self.retired_share.fetch_min(arena.budget().limit() / 64 / threads, Relaxed);
         // SAFETY: just made, shared by nobody until the exchange below; a non-zero seed from its own address.
         unsafe {
             (*new).random.set(if cfg!(memfs_loom) { 1 } else { (new as u64) | 1 });

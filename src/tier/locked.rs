@@ -55,10 +55,23 @@ impl Core {
         // SAFETY: loaded under the guard.
         let tree = unsafe { Tree::deref(tree) };
         tree.freeze();
-        // One that stays frozen, for want of memory or because another change came first, is mended by the next change; until then
-        // what is read of it does not come to RAM.
+        // One that stays frozen, for want of memory or because another change came first, is mended by the next change, or by who
+        // reads of it from disk.
         let chunks = tree.len().div_ceil(self.config.chunk_bytes as u64);
         tree.visit(0..chunks, |chunk, _| self.thaw(local, id, chunk).is_ok());
+    }
+
+    /// Leaves a long file's leaves frozen, as one who gave up would.
+    #[cfg(all(test, not(memfs_loom)))]
+    pub(crate) fn freeze(self: &std::sync::Arc<Self>, path: &str) {
+        let local = self.local();
+        let guard = local.pin();
+        let bound = self.index.lookup(path, &guard).expect("a file");
+        let Content::Tree(tree) = self.word_of(bound.node, &guard).content() else {
+            panic!("{path} is short")
+        };
+        // SAFETY: loaded under the guard.
+        unsafe { Tree::deref(tree) }.freeze();
     }
 
     /// Gives a file another priority.

@@ -19,6 +19,7 @@
 
 use super::{
     core::{Core, Spot, exchange, now_ns},
+    flush::Log,
     heat,
     local::Local,
     word::{Content, Word},
@@ -32,6 +33,7 @@ use crate::{
     segment::ExtentRef,
     sync::Ordering::*,
 };
+use std::mem::ManuallyDrop;
 
 pub(crate) const CONTENT: u32 = 16;
 pub(crate) const MOVE: u32 = 17;
@@ -150,13 +152,11 @@ struct Prepared<'c> {
 #[derive(Default)]
 pub(crate) struct Preparation<'c>(Option<Prepared<'c>>);
 
-impl Drop for Preparation<'_> {
+impl Drop for Prepared<'_> {
     fn drop(&mut self) {
-        if let Some(Prepared { core, local, record, .. }) = self.0.take()
-            && let Some(log) = &core.log
-        {
-            // SAFETY: nobody else has seen it.
-            unsafe { log.order.discard(record, &local.pin()) };
+        if let Some(log) = &self.core.log {
+            // SAFETY: nobody else has seen it: who publishes it forgets this (`swing`).
+            unsafe { log.order.discard(self.record, &self.local.pin()) };
         }
     }
 }
@@ -173,12 +173,24 @@ impl Core {
     }
 
     /// The same without making room; how many bytes are missing.
+    #[inline]
     pub(crate) fn try_prepare<'c>(
         &'c self,
         local: &'c Local,
         revision: Revision<'_>,
     ) -> Result<Preparation<'c>, u64> {
-        let Some(log) = &self.log else { return Ok(Preparation(None)) };
+        match &self.log {
+            None => Ok(Preparation(None)),
+            Some(log) => self.prepare_record(log, local, revision),
+        }
+    }
+
+    fn prepare_record<'c>(
+        &'c self,
+        log: &Log,
+        local: &'c Local,
+        revision: Revision<'_>,
+    ) -> Result<Preparation<'c>, u64> {
         let Revision { reset, priority, chunks, appends } = revision;
         let level = priority.map_or(0, |priority| HAS_PRIORITY | u32::from(priority.get()) << PRIORITY_SHIFT);
         let flags = level | if reset { RESET } else { 0 };
@@ -232,9 +244,10 @@ impl Core {
                 let pending = Word::pending(prepared.record);
                 let done = exchange(&spot.node.content, from, pending.in_place_of(from));
                 if done {
-                    self.note_unflushed(prepared.local, prepared.bytes);
+                    let Prepared { local, record, bytes, .. } = *ManuallyDrop::new(prepared);
+                    self.note_unflushed(local, bytes);
                     pass("change: has the word, no place yet");
-                    self.complete(spot.node, prepared.record, guard);
+                    self.complete(spot.node, record, guard);
                 } else {
                     preparation.0 = Some(prepared);
                 }

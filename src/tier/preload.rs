@@ -119,6 +119,10 @@ impl Core {
     }
 
     fn bring_in_one(&self, local: &Local, place: Place, word: Word) -> Result<()> {
+        if let Some(chunk) = place.chunk {
+            // Where its leaf stayed frozen. Without memory for that it stays on disk.
+            let _ = self.thaw(local, place.id, chunk);
+        }
         let guard = local.pin();
         let Some(slot) = self.slot_at(place, &guard) else { return Ok(()) };
         let now = Word::from_bits(slot.load(Acquire));

@@ -294,6 +294,10 @@ impl Core {
                 return Ok(Ok(unsafe { HeldBlock::share(local, block) }));
             }
             header.extent.store(0, Relaxed);
+            // Perhaps the leaf is frozen, and who froze it gave up: then it is mended, as memory allows, for who comes next.
+            if let Some(chunk) = chunk {
+                let _ = self.thaw(local, spot.id, chunk);
+            }
         }
         // SAFETY: the block's one reference is handed over.
         Ok(Ok(unsafe { HeldBlock::adopt(local, fresh.into_block()) }))

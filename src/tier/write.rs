@@ -58,7 +58,7 @@ impl Core {
             return false;
         }
         let guard = local.pin();
-        let Some(found) = self.index.glimpse(path, &guard) else { return false };
+        let Some(found) = self.index.glimpse_to_replace(path, &guard) else { return false };
         let spot = Spot::of(found.bound());
         let priority = naming.priority.unwrap_or_else(|| heat::priority(spot.node));
         if priority.is_locked() || self.is_closed() {

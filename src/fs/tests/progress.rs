@@ -230,3 +230,31 @@ fn a_thread_that_stands_still_anywhere_holds_up_nobody_where_an_order_is_kept() 
         assert!(met.contains(step), "{step}: {met:?}");
     }
 }
+
+/// Who freezes the leaves of a long file and then gives up leaves it readable, and who reads it mends it.
+#[test]
+fn a_leaf_that_stayed_frozen_is_mended_by_who_reads_or_preloads() {
+    for preloads in [false, true] {
+        let fs = MemFs::builder()
+            .memory_limit_bytes(LIMIT)
+            .chunk_size(16 << 10)
+            .worker_threads(0)
+            .build()
+            .unwrap();
+        let data = bytes(1, 5 * (16 << 10));
+        fs.write("/long", &data).unwrap();
+        swapped_out(&fs);
+        fs.opener.core.freeze("/long");
+        let before = fs.stats().cache.swaps_in;
+        let read = || assert_eq!(fs.read("/long").unwrap(), data);
+        if preloads {
+            fs.preload("/long").unwrap().wait().unwrap();
+        } else {
+            read();
+            read();
+        }
+        assert_eq!(fs.stats().cache.swaps_in - before, 5, "preloads: {preloads}");
+        read();
+        assert_eq!(fs.stats().cache.swaps_in - before, 5);
+    }
+}
