@@ -97,31 +97,45 @@ pub(crate) fn is_canonical(text: &str) -> bool {
     bytes.len() == 1 || is_plain(bytes) || bytes[1..].split(|&byte| byte == b'/').all(is_name)
 }
 
-/// Whether it is canonical at first sight, as nearly all paths are: neither short nor long, and no separator before another
-/// one, a dot or the end. Eight bytes at a step.
+/// Whether a text that begins with a separator is canonical at first sight, as nearly all paths are: neither short nor long, and
+/// no separator before another one, a dot or the end.
+#[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.len().checked_sub(8).filter(|_| bytes.len() <= MAX_NAME_BYTES) else {
-        return false;
-    };
-    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    // Of the last eight the last has no successor: a byte that is nothing.
-    let mut odd = has_odd(word(last), word(last) >> 8 | 0xff << 56) || bytes.ends_with(b"/");
-    for at in (0..last).step_by(8) {
-        odd |= has_odd(word(at), word(at + 1));
+    match bytes.len() {
+        17..=MAX_NAME_BYTES => !has_odd::<16>(bytes),
+        9..17 => !has_odd::<8>(bytes),
+        _ => false,
     }
-    !odd
 }
 
-/// Whether a byte of `word` is NUL or a backslash, or a separator that a separator or a dot comes after, in `next`. May say
-/// yes without need.
-fn has_odd(word: u64, next: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    // The top bit of each byte that is `byte`, and perhaps of the one above it (Mycroft's test for a zero byte).
-    let is = |word: u64, byte: u8| {
-        let zero = word ^ (ONES * u64::from(byte));
-        zero.wrapping_sub(ONES) & !zero & ONES << 7
-    };
-    is(word, 0) | is(word, b'\\') | is(word, b'/') & (is(next, b'/') | is(next, b'.')) != 0
+/// Whether a byte after the first is NUL or a backslash, or is a separator or a dot that comes after a separator, or is a
+/// separator at the end. Of texts longer than `N`, in steps of as much, of which the last overlaps the one before.
+#[inline(always)]
+fn has_odd<const N: usize>(bytes: &[u8]) -> bool {
+    // A lane for each byte of a step and no branch among them: what a processor does at once.
+    let mut odd = [0; N];
+    let last = bytes.len() - N - 1;
+    let mut at = 0;
+    loop {
+        let (Some(before), Some(these)) =
+            (bytes[at..].first_chunk::<N>(), bytes[at + 1..].first_chunk::<N>())
+        else {
+            return true;
+        };
+        let mut found = [0; N];
+        for lane in 0..N {
+            let is = |byte: u8, what: u8| u8::from(byte == what);
+            let (before, this) = (before[lane], these[lane]);
+            let hides = is(before, b'/') & (is(this, b'/') | is(this, b'.'));
+            found[lane] = is(this, 0) | is(this, b'\\') | hides;
+        }
+        (0..N).for_each(|lane| odd[lane] |= found[lane]);
+        if at == last {
+            break;
+        }
+        at = (at + N).min(last);
+    }
+    odd.iter().fold(0, |all, lane| all | lane) != 0 || bytes.ends_with(b"/")
 }
 
 fn is_name(name: &[u8]) -> bool {
@@ -162,7 +176,8 @@ fn normalise(raw: &str) -> Result<Canonical<'static>, InvalidPath> {
 /// The parent's path and the last component of a canonical text; `None` for the root.
 pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     debug_assert!(is_canonical(text), "{text:?}");
-    let cut = text.rfind('/').filter(|_| text.len() > 1)?;
+    // Byte by byte: names are short, and the library's search is made for what is long.
+    let cut = text.bytes().rposition(|byte| byte == b'/').filter(|_| text.len() > 1)?;
     Some((if cut == 0 { "/" } else { &text[..cut] }, &text[cut + 1..]))
 }
 

@@ -13,9 +13,11 @@ use super::{
     error::Result,
     lookup::{Bound, Walk},
     node::{GONE, Node, NodeId},
+    table::{Key, Position},
     word::{self, Target, Word},
 };
 use crate::{
+    epoch::Guard,
     order::Record,
     path::{self, Canonical},
     sync::Ordering,
@@ -26,6 +28,14 @@ pub(crate) enum Created<'g> {
     New(Bound<'g>),
     /// The name was bound already, to a file or a directory.
     Exists(Bound<'g>),
+}
+
+/// A name that nothing stood for when it was looked up, in a directory that stood: where a file can be made.
+pub(crate) struct Vacancy<'g, 'p> {
+    directory: Bound<'g>,
+    key: Key<'p>,
+    position: Position<'g>,
+    path: &'p str,
 }
 
 /// A name that is in the table and settled.
@@ -66,64 +76,104 @@ impl Index {
         init: &NodeInit<'_>,
         cx: &Cx<'g>,
     ) -> Result<Created<'g>> {
-        let Some((parent, _)) = path.split() else {
+        let Some((parent, name)) = path.split() else {
             return Ok(Created::Exists(self.find(path, cx.guard)?));
         };
         loop {
-            let (directory, names) = match self.locate(parent, cx.guard) {
-                Walk::Found(bound) if bound.is_dir() => (bound, &path.text()[parent.len()..]),
+            let (directory, name, below) = match self.locate(parent, cx.guard) {
+                Walk::Found(bound) if bound.is_dir() => (bound, name, ""),
                 Walk::Found(_) => return Err(IndexError::NotADirectory(parent.to_owned())),
                 Walk::NotADirectory(end) => {
                     return Err(IndexError::NotADirectory(parent[..end].to_owned()));
                 }
                 Walk::Missing(..) if !parents => return Err(IndexError::NotFound(parent.to_owned())),
-                Walk::Missing(bound, end) => (bound, &path.text()[end..]),
+                Walk::Missing(bound, end) => {
+                    let names = path.text()[end..].trim_start_matches('/');
+                    let (first, below) = names.split_once('/').unwrap_or((names, ""));
+                    (bound, first, below)
+                }
             };
-            if let Some(done) = self.create_below(&directory, names, path, kind, init, cx)? {
+            let Some(reserved) = self.reserve(&directory, name, cx)? else { continue };
+            let done = match reserved.target {
+                Some(target) => self.exists(&directory, reserved.dentry, target, below.is_empty(), path)?,
+                None if kind == Kind::File && path.names_directory() => {
+                    self.abandon(reserved.dentry, cx);
+                    return Err(IndexError::IsADirectory(path.text().to_owned()));
+                }
+                None => {
+                    let made = self.make(&directory, reserved.dentry, below, path.text(), kind, init, cx)?;
+                    made.map(Created::New)
+                }
+            };
+            if let Some(done) = done {
                 return Ok(done);
             }
         }
     }
 
-    /// Makes the chain of `names` (a path relative to `directory`); `None` if things have changed and the walk is to be
-    /// taken again.
-    fn create_below<'g>(
+    /// Where a file of this path can be made by [`occupy`](Self::occupy); `None` if something stands there, or the directory does
+    /// not: then [`create`](Self::create) has more to say.
+    pub(crate) fn vacancy<'g, 'p>(
+        &'g self,
+        path: &'p Canonical<'_>,
+        guard: &'g Guard,
+    ) -> Option<Vacancy<'g, 'p>> {
+        let (parent, name) = path.split().filter(|_| !path.names_directory())?;
+        let Walk::Found(directory) = self.locate(parent, guard) else { return None };
+        if !directory.is_dir() {
+            return None;
+        }
+        let key = self.key(directory.id, name);
+        let position = self.table.seek(key, guard);
+        position.dentry().is_none().then(|| Vacancy { directory, key, position, path: path.text() })
+    }
+
+    /// Makes a file where one can be made; `None`, and nothing done, if that has changed meanwhile.
+    pub(crate) fn occupy<'g>(
+        &'g self,
+        vacancy: &Vacancy<'g, '_>,
+        init: &NodeInit<'_>,
+        cx: &Cx<'g>,
+    ) -> Result<Option<Bound<'g>>> {
+        let Vacancy { directory, key, position, path } = vacancy;
+        match self.enter(directory, *key, position, cx)? {
+            Some((dentry, true)) => self.make(directory, dentry, "", path, Kind::File, init, cx),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes what a reserved name is to stand for, and what is `below` it, a path from there; `None` if things have changed and
+    /// the walk is to be taken again. The reservation has been given up then, or if this fails.
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off to be shared")]
+    fn make<'g>(
         &'g self,
         directory: &Bound<'g>,
-        names: &str,
-        path: &Canonical<'_>,
+        dentry: DentryRef<'g>,
+        below: &str,
+        path: &str,
         kind: Kind,
         init: &NodeInit<'_>,
         cx: &Cx<'g>,
-    ) -> Result<Option<Created<'g>>> {
-        let names = names.trim_start_matches('/');
-        let (first, rest) = names.split_once('/').unwrap_or((names, ""));
-        let Some(reserved) = self.reserve(directory, first, cx)? else { return Ok(None) };
-        if let Some(target) = reserved.target {
-            return self.exists(directory, reserved.dentry, target, rest.is_empty(), path);
-        }
-        if kind == Kind::File && path.names_directory() {
-            self.abandon(reserved.dentry, cx);
-            return Err(IndexError::IsADirectory(path.text().to_owned()));
-        }
-        let chain = match self.build(rest, kind, init, cx) {
+    ) -> Result<Option<Bound<'g>>> {
+        let chain = match self.build(below, kind, init, cx) {
             Ok(chain) => chain,
             Err(error) => {
-                self.abandon(reserved.dentry, cx);
+                self.abandon(dentry, cx);
                 return Err(error);
             }
         };
-        let made = chain.nodes().map(|target| target.id).zip(names.split('/'));
+        let names = std::iter::once(dentry.name_str()).chain(below.split('/'));
+        let made = chain.nodes().map(|target| target.id).zip(names);
         let bound = match self.memory.record_make(cx.magazine, directory.id, made, kind, init) {
-            Ok(None) => Ok(self.bind_new(directory, reserved.dentry, chain.top, cx)),
-            Ok(Some(record)) => self.bind_in_order(directory, reserved.dentry, chain.top, record, cx),
+            Ok(None) => Ok(self.bind_new(directory, dentry, chain.top, cx)),
+            Ok(Some(record)) => self.bind_in_order(directory, dentry, chain.top, record, cx),
             Err(error) => Err(error),
         };
         if matches!(bound, Ok(true)) {
-            return Ok(Some(Created::New(self.announce(directory, reserved.dentry, &chain, path, cx))));
+            return Ok(Some(self.announce(directory, dentry, &chain, path, cx)));
         }
         self.discard(&chain, cx);
-        self.abandon(reserved.dentry, cx);
+        self.abandon(dentry, cx);
         bound.map(|_| None)
     }
 
@@ -153,34 +203,36 @@ impl Index {
     ) -> Result<Option<Reserved<'g>>> {
         let key = self.key(directory.id, name);
         loop {
-            let (dentry, fresh) = match self.table.lookup(key, cx.guard) {
-                Some(dentry) => (dentry, false),
-                None => {
-                    let list_key = key.list_key();
-                    let dentry = DentryRef::alloc(
-                        &self.memory,
-                        cx.magazine,
-                        directory.id,
-                        name,
-                        list_key,
-                        word::NONE,
-                    )?;
-                    let body = self.body(directory.target(), cx.guard);
-                    if !self.register(dentry, body, cx)? {
-                        return Ok(None);
-                    }
-                    (self.insert(dentry, cx), true)
-                }
+            let position = self.table.seek(key, cx.guard);
+            let dentry = match position.dentry() {
+                Some(dentry) => dentry,
+                None => match self.enter(directory, key, &position, cx)? {
+                    Some((dentry, _)) => dentry,
+                    None => return Ok(None),
+                },
             };
             match self.settle(dentry, cx.guard) {
                 Word::Dead => self.table.bury(dentry, cx.guard),
-                Word::None => return Ok(Some(Reserved { dentry, target: None })),
-                settled => {
-                    debug_assert!(!fresh || settled.target().is_some());
-                    return Ok(Some(Reserved { dentry, target: settled.target() }));
-                }
+                settled => return Ok(Some(Reserved { dentry, target: settled.target() })),
             }
         }
+    }
+
+    /// Registers a dentry for a name that had none and puts it into the table, and says that it is new; or gives the one that
+    /// another has put there meanwhile. `None` if the directory is gone.
+    fn enter<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        key: Key<'_>,
+        position: &Position<'g>,
+        cx: &Cx<'g>,
+    ) -> Result<Option<(DentryRef<'g>, bool)>> {
+        let dentry = DentryRef::alloc(&self.memory, cx.magazine, key, word::NONE)?;
+        if !self.register(dentry, self.body(directory.target(), cx.guard), cx)? {
+            return Ok(None);
+        }
+        let entered = if position.put(dentry) { dentry } else { self.insert(dentry, cx) };
+        Ok(Some((entered, entered == dentry)))
     }
 
     /// Registers a dentry that nobody can reach yet, or frees it.
@@ -199,7 +251,7 @@ impl Index {
     }
 
     /// Inserts a registered dentry; if its name is there already, that one is returned and this one withdrawn.
-    pub(super) fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
+    pub(super) fn insert<'g>(&'g self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
         match self.table.insert(dentry, cx.guard) {
             Ok(()) => dentry,
             Err(other) => {
@@ -299,9 +351,8 @@ impl Index {
 
     /// Names a node in a directory that nobody else can reach.
     fn link<'g>(&'g self, parent: Target, name: &str, target: Target, cx: &Cx<'g>) -> Result<DentryRef<'g>> {
-        let list_key = self.key(parent.id, name).list_key();
-        let dentry =
-            DentryRef::alloc(&self.memory, cx.magazine, parent.id, name, list_key, word::bound(target))?;
+        let key = self.key(parent.id, name);
+        let dentry = DentryRef::alloc(&self.memory, cx.magazine, key, word::bound(target))?;
         let open = self.register(dentry, self.body(parent, cx.guard), cx)?;
         debug_assert!(open, "nobody else can reach the new directory");
         let inserted = self.insert(dentry, cx) == dentry;
@@ -353,7 +404,7 @@ impl Index {
         directory: &Bound<'g>,
         top: DentryRef<'g>,
         chain: &Chain<'g>,
-        path: &Canonical<'_>,
+        path: &str,
         cx: &Cx<'g>,
     ) -> Bound<'g> {
         may_stop_here();
@@ -364,8 +415,8 @@ impl Index {
         }
         let dentry = chain.below.last().map_or(top, |(_, dentry)| *dentry);
         let bound = self.bind(dentry, chain.last(), directory.moves);
-        self.note(path.text(), &bound, cx.guard);
-        debug_assert_eq!(path::components(path.text()).last().map(|c| c.name), Some(dentry.name_str()));
+        self.note(path, &bound, cx.guard);
+        debug_assert_eq!(path::components(path).last().map(|c| c.name), Some(dentry.name_str()));
         bound
     }
 }

@@ -286,7 +286,7 @@ impl Index {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u32(parent.get());
         hasher.write(name.as_bytes());
-        Key { hash: hasher.finish() as u32, parent, name: name.as_bytes() }
+        Key { hash: hasher.finish() as u32, parent, name }
     }
 
     /// The stamp of `moves`; does not help.

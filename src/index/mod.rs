@@ -46,7 +46,7 @@ pub(crate) use change::NameChange;
 pub(crate) use create::Created;
 pub(crate) use error::IndexError;
 pub(crate) use load::Loading;
-pub(crate) use lookup::{Bound, Settled};
+pub(crate) use lookup::{Bound, Glimpse, Settled};
 #[cfg(test)]
 pub(crate) use node::CONTENT_MASK;
 pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};

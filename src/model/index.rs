@@ -216,7 +216,7 @@ impl NameUser<'_> {
     /// Removes a file; the content it had when its name had gone.
     pub fn remove_file(&self, path: &str) -> Result<u64, Refusal> {
         self.with(|index, cx| {
-            let id = index.remove_file(&canonical(path), cx)?;
+            let id = index.remove_file(path, cx)?;
             Ok(Self::give_up(index, id, cx).expect("no handle is open"))
         })
     }

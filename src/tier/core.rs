@@ -398,12 +398,15 @@ impl Core {
 
     /// Drops one reference to a file that was unlinked or closed; the last one gives up its content.
     pub(crate) fn drop_ref(&self, local: &Local, id: NodeId) {
-        if !self.index.release(id) {
-            return;
+        self.release(local, &self.cx(local, &local.pin()), id);
+    }
+
+    /// The same under a guard that is there.
+    pub(crate) fn release(&self, local: &Local, cx: &Cx<'_>, id: NodeId) {
+        if self.index.release(id) {
+            self.empty(local, cx.guard, self.index.held(id));
+            self.index.retire(id, cx);
         }
-        let guard = local.pin();
-        self.empty(local, &guard, self.index.held(id));
-        self.index.retire(id, &self.cx(local, &guard));
     }
 
     /// Takes a node's content for good.

@@ -131,7 +131,7 @@ impl Worker<'_> {
     /// As the floor above does it: the name's reference is given up, and the node with the last.
     fn remove_file(&self, text: &str) -> Result<NodeId, IndexError> {
         self.with(|index, cx| {
-            index.remove_file(&path(text), cx).inspect(|&id| {
+            index.remove_file(text, cx).inspect(|&id| {
                 if index.release(id) {
                     index.retire(id, cx);
                 }

@@ -316,7 +316,7 @@ fn no_write_by_name_lands_after_the_name_has_gone() {
                 {
                 }
                 if round % 2 == 0 {
-                    assert_eq!(index.remove_file(&path("/name"), cx), Ok(id));
+                    assert_eq!(index.remove_file("/name", cx), Ok(id));
                 } else {
                     assert_eq!(index.rename(&path("/name"), &path("/aside"), cx), Ok(None));
                 }
@@ -332,7 +332,7 @@ fn no_write_by_name_lands_after_the_name_has_gone() {
                     );
                 }
                 if round % 2 == 1 {
-                    assert_eq!(index.remove_file(&path("/aside"), cx), Ok(id));
+                    assert_eq!(index.remove_file("/aside", cx), Ok(id));
                 }
                 if index.release(id) {
                     index.retire(id, cx);
