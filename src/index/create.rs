@@ -11,7 +11,7 @@ use super::{
     dentry::DentryRef,
     descriptor::{Descriptor, Plan, Status},
     error::Result,
-    lookup::{Bound, Walk},
+    lookup::{Bound, Spelled, Walk},
     node::{GONE, Node, NodeId},
     table::{Key, Position},
     word::{self, Target, Word},
@@ -35,7 +35,7 @@ pub(crate) struct Vacancy<'g, 'p> {
     directory: Bound<'g>,
     key: Key<'p>,
     position: Position<'g>,
-    path: &'p str,
+    path: Spelled<'p>,
 }
 
 /// A name that is in the table and settled.
@@ -101,7 +101,13 @@ impl Index {
                     return Err(IndexError::IsADirectory(path.text().to_owned()));
                 }
                 None => {
-                    let made = self.make(&directory, reserved.dentry, below, path.text(), kind, init, cx)?;
+                    let spelled = self.spelled(path.text());
+                    let dentry = reserved.dentry;
+                    let made = if below.is_empty() {
+                        self.make(&directory, dentry, spelled, kind, init, cx)?
+                    } else {
+                        self.make_chain(&directory, dentry, below, spelled, kind, init, cx)?
+                    };
                     made.map(Created::New)
                 }
             };
@@ -111,21 +117,22 @@ impl Index {
         }
     }
 
-    /// Where a file of this path can be made by [`occupy`](Self::occupy); `None` if something stands there, or the directory does
-    /// not: then [`create`](Self::create) has more to say.
+    /// Where a file of this path can be made by [`occupy`](Self::occupy). `None` says nothing: something stands there, or there is
+    /// no such directory or none that the cache knows, or the path is not spelled as it might be; [`create`](Self::create) is for those.
+    ///
+    /// What leads to a directory by the cache is canonical, so the last name is all that is looked at.
+    #[inline]
     pub(crate) fn vacancy<'g, 'p>(
         &'g self,
-        path: &'p Canonical<'_>,
+        text: &'p str,
+        path: Spelled<'p>,
         guard: &'g Guard,
     ) -> Option<Vacancy<'g, 'p>> {
-        let (parent, name) = path.split().filter(|_| !path.names_directory())?;
-        let Walk::Found(directory) = self.locate(parent, guard) else { return None };
-        if !directory.is_dir() {
-            return None;
-        }
+        let (parent, name) = path::last_name(text)?;
+        let directory = self.known_directory(parent, guard)?;
         let key = self.key(directory.id, name);
         let position = self.table.seek(key, guard);
-        position.dentry().is_none().then(|| Vacancy { directory, key, position, path: path.text() })
+        position.dentry().is_none().then_some(Vacancy { directory, key, position, path })
     }
 
     /// Makes a file where one can be made; `None`, and nothing done, if that has changed meanwhile.
@@ -137,20 +144,51 @@ impl Index {
     ) -> Result<Option<Bound<'g>>> {
         let Vacancy { directory, key, position, path } = vacancy;
         match self.enter(directory, *key, position, cx)? {
-            Some((dentry, true)) => self.make(directory, dentry, "", path, Kind::File, init, cx),
+            Some((dentry, true)) => self.make(directory, dentry, *path, Kind::File, init, cx),
             _ => Ok(None),
         }
     }
 
-    /// Makes what a reserved name is to stand for, and what is `below` it, a path from there; `None` if things have changed and
-    /// the walk is to be taken again. The reservation has been given up then, or if this fails.
-    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off to be shared")]
+    /// Makes what a reserved name is to stand for; `None` if things have changed and the walk is to be taken again. The reservation
+    /// has been given up then, or if this fails.
     fn make<'g>(
         &'g self,
         directory: &Bound<'g>,
         dentry: DentryRef<'g>,
+        path: Spelled<'_>,
+        kind: Kind,
+        init: &NodeInit<'_>,
+        cx: &Cx<'g>,
+    ) -> Result<Option<Bound<'g>>> {
+        let target = match self.make_node(kind, init, cx) {
+            Ok(target) => target,
+            Err(error) => {
+                self.abandon(dentry, cx);
+                return Err(error);
+            }
+        };
+        let made = std::iter::once((target.id, dentry.name_str()));
+        let record = self.memory.record_make(cx.magazine, directory.id, made, kind, init);
+        let bound = record.and_then(|record| self.bind_made(directory, dentry, target, record, cx));
+        if matches!(bound, Ok(true)) {
+            let bound = self.bind(dentry, target, directory.moves);
+            self.announce(&bound, path, cx);
+            return Ok(Some(bound));
+        }
+        self.retire(target.id, cx);
+        self.abandon(dentry, cx);
+        bound.map(|_| None)
+    }
+
+    /// The same with what is `below` the name, a path from there.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off to be read")]
+    fn make_chain<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        dentry: DentryRef<'g>,
         below: &str,
-        path: &str,
+        path: Spelled<'_>,
         kind: Kind,
         init: &NodeInit<'_>,
         cx: &Cx<'g>,
@@ -164,13 +202,10 @@ impl Index {
         };
         let names = std::iter::once(dentry.name_str()).chain(below.split('/'));
         let made = chain.nodes().map(|target| target.id).zip(names);
-        let bound = match self.memory.record_make(cx.magazine, directory.id, made, kind, init) {
-            Ok(None) => Ok(self.bind_new(directory, dentry, chain.top, cx)),
-            Ok(Some(record)) => self.bind_in_order(directory, dentry, chain.top, record, cx),
-            Err(error) => Err(error),
-        };
+        let record = self.memory.record_make(cx.magazine, directory.id, made, kind, init);
+        let bound = record.and_then(|record| self.bind_made(directory, dentry, chain.top, record, cx));
         if matches!(bound, Ok(true)) {
-            return Ok(Some(self.announce(directory, dentry, &chain, path, cx)));
+            return Ok(Some(self.announce_chain(directory, dentry, &chain, path, cx)));
         }
         self.discard(&chain, cx);
         self.abandon(dentry, cx);
@@ -286,7 +321,22 @@ impl Index {
             .is_ok()
     }
 
-    /// The same where an order of changes is kept: through a descriptor, which carries the record.
+    /// The same, with what the order of changes is to be told, if one is kept.
+    fn bind_made(
+        &self,
+        directory: &Bound<'_>,
+        dentry: DentryRef<'_>,
+        target: Target,
+        record: Option<&Record>,
+        cx: &Cx<'_>,
+    ) -> Result<bool> {
+        match record {
+            None => Ok(self.bind_new(directory, dentry, target, cx)),
+            Some(record) => self.bind_in_order(directory, dentry, target, record, cx),
+        }
+    }
+
+    /// Through a descriptor, which carries the record.
     fn bind_in_order(
         &self,
         directory: &Bound<'_>,
@@ -315,8 +365,7 @@ impl Index {
 
     /// Makes a node to be bound, and nodes for the names below it, linked to each other.
     fn build<'g>(&'g self, below: &str, kind: Kind, init: &NodeInit<'_>, cx: &Cx<'g>) -> Result<Chain<'g>> {
-        let of_top = if below.is_empty() { kind } else { Kind::Directory };
-        let mut chain = Chain { top: self.make_node(of_top, init, cx)?, below: Vec::new() };
+        let mut chain = Chain { top: self.make_node(Kind::Directory, init, cx)?, below: Vec::new() };
         let mut left = below;
         while !left.is_empty() {
             let (name, rest) = left.split_once('/').unwrap_or((left, ""));
@@ -399,24 +448,36 @@ impl Index {
     }
 
     /// What follows the binding: back pointer, counts, cache. A thread that stops before leaves nothing wrong, only slower.
-    fn announce<'g>(
+    fn announce(&self, bound: &Bound<'_>, path: Spelled<'_>, cx: &Cx<'_>) {
+        may_stop_here();
+        if let Some(dentry) = bound.dentry {
+            debug_assert!(path.ends_with(dentry.name()));
+            Self::point_back(bound.node, dentry);
+        }
+        let target = bound.target();
+        bound.node.set_live(target.kind);
+        self.count_up(target, cx);
+        self.note(path, bound, cx.guard);
+    }
+
+    fn announce_chain<'g>(
         &'g self,
         directory: &Bound<'g>,
         top: DentryRef<'g>,
         chain: &Chain<'g>,
-        path: &str,
+        path: Spelled<'_>,
         cx: &Cx<'g>,
     ) -> Bound<'g> {
         may_stop_here();
-        self.point_back(chain.top.id, top);
-        for target in chain.nodes() {
+        Self::point_back(self.slot(chain.top.id), top);
+        let (last, dentry) =
+            chain.below.last().map_or((chain.top, top), |&(target, dentry)| (target, dentry));
+        for target in chain.nodes().filter(|target| *target != last) {
             self.slot(target.id).set_live(target.kind);
-            self.count_up(target.kind, cx);
+            self.count_up(target, cx);
         }
-        let dentry = chain.below.last().map_or(top, |(_, dentry)| *dentry);
-        let bound = self.bind(dentry, chain.last(), directory.moves);
-        self.note(path, &bound, cx.guard);
-        debug_assert_eq!(path::components(path).last().map(|c| c.name), Some(dentry.name_str()));
+        let bound = self.bind(dentry, last, directory.moves);
+        self.announce(&bound, path, cx);
         bound
     }
 }

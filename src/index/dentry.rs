@@ -109,7 +109,7 @@ impl<'g> DentryRef<'g> {
         let dentry = Dentry {
             link: Link {
                 next: AtomicU64::new(0),
-                key: AtomicU32::new(key.list_key()),
+                key: AtomicU32::new(key.list_key),
                 aux: AtomicU32::new(key.parent.get()),
             },
             word: AtomicU64::new(word),

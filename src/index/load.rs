@@ -121,11 +121,11 @@ impl<'i> Loading<'i> {
         let body = index.body(Target { id: parent, kind: Kind::Directory }, cx.guard);
         let open = index.register(dentry, body, cx)?;
         debug_assert!(open, "no directory is removed while a store is loaded");
-        self.remember(key.list_key(), dentry);
+        self.remember(key.list_key, dentry);
         // Release: the dentry is filled.
         index.slot(target.id).dentry.store(dentry.address(), Ordering::Release);
         index.slot(target.id).set_live(target.kind);
-        index.count_up(target.kind, cx);
+        index.count_up(target, cx);
         Ok(())
     }
 

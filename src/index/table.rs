@@ -39,21 +39,26 @@ const READY: u32 = 2;
 /// What is looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
-    pub(super) hash: u32,
+    pub(super) list_key: u32,
     pub(super) parent: NodeId,
     pub(super) name: &'a str,
 }
 
-impl Key<'_> {
-    /// The key of a dentry: odd, so that it comes after the bucket of the same bits. That costs the top bit of the hash,
-    /// which no number of buckets reaches.
-    pub(super) fn list_key(&self) -> u32 {
-        self.hash.reverse_bits() | 1
+impl<'a> Key<'a> {
+    /// The key of a dentry: the hash, but odd, so that it comes after the bucket of the same bits. That costs a bit which is the
+    /// top one of the number of no bucket.
+    pub(super) fn new(hash: u32, parent: NodeId, name: &'a str) -> Self {
+        Self { list_key: hash | 1, parent, name }
+    }
+
+    /// Of this the lowest bits are the number of its bucket.
+    fn bucket(&self) -> u32 {
+        self.list_key.reverse_bits()
     }
 }
 
 fn key_of(dentry: DentryRef<'_>) -> Key<'_> {
-    Key { hash: dentry.key().reverse_bits(), parent: dentry.parent(), name: dentry.name_str() }
+    Key { list_key: dentry.key(), parent: dentry.parent(), name: dentry.name_str() }
 }
 
 /// Between which elements a key belongs. Good for an insertion as long as `previous` leads to `current`: neither can have come
@@ -125,9 +130,9 @@ impl Table {
 
     /// The element at which a look-up starts: the nearest bucket that is in the list already.
     #[inline]
-    fn reader_start(&self, hash: u32) -> &Link {
+    fn reader_start(&self, key: &Key<'_>) -> &Link {
         // Acquire: pairs with the Release in `grow`: the segment is there.
-        let mut bucket = hash & (self.buckets.load(Ordering::Acquire) - 1);
+        let mut bucket = key.bucket() & (self.buckets.load(Ordering::Acquire) - 1);
         loop {
             let link = self.bucket(bucket);
             // Acquire: pairs with the Release in `enlist`.
@@ -140,8 +145,8 @@ impl Table {
 
     /// The same for those who change the list: they put missing buckets in.
     #[inline]
-    fn writer_start(&self, hash: u32, guard: &Guard) -> &Link {
-        let bucket = hash & (self.buckets.load(Ordering::Acquire) - 1);
+    fn writer_start(&self, key: &Key<'_>, guard: &Guard) -> &Link {
+        let bucket = key.bucket() & (self.buckets.load(Ordering::Acquire) - 1);
         let link = self.bucket(bucket);
         // Acquire: as in `reader_start`.
         if link.aux.load(Ordering::Acquire) == READY { link } else { self.enlist(bucket, guard) }
@@ -182,8 +187,8 @@ impl Table {
     /// instant of it, and while it is, no other of its name is.
     #[inline]
     pub(super) fn lookup<'g>(&self, key: Key<'_>, _guard: &'g Guard) -> Option<DentryRef<'g>> {
-        let list_key = key.list_key();
-        let mut current = self.reader_start(key.hash).next.load(Ordering::Acquire) & !MARK;
+        let list_key = key.list_key;
+        let mut current = self.reader_start(&key).next.load(Ordering::Acquire) & !MARK;
         while current != 0 {
             let element = link(current);
             let element_key = element.key.load(Ordering::Relaxed);
@@ -207,8 +212,8 @@ impl Table {
     /// Where a name is, or belongs; what is marked there is taken out on the way.
     pub(super) fn seek<'g>(&'g self, key: Key<'_>, guard: &'g Guard) -> Position<'g> {
         self.search(
-            self.writer_start(key.hash, guard),
-            key.list_key(),
+            self.writer_start(&key, guard),
+            key.list_key,
             |dentry| dentry.order(key.parent, key.name.as_bytes()),
             guard,
         )
@@ -467,8 +472,9 @@ mod tests {
         for bucket in 1..4096_u32 {
             assert!(origin(bucket).reverse_bits() < bucket.reverse_bits());
             for hash in [bucket, bucket | 1 << 20, bucket | 0x7f00_0000] {
-                let key = Key { hash, parent: NodeId::ROOT, name: "" };
-                assert!(bucket.reverse_bits() < key.list_key());
+                let key = Key::new(hash.reverse_bits(), NodeId::ROOT, "");
+                assert_eq!(key.bucket() & 0x7fff_ffff, hash);
+                assert!(bucket.reverse_bits() < key.list_key);
             }
         }
     }

@@ -198,9 +198,14 @@ impl NameUser<'_> {
         })
     }
 
-    /// Makes a file.
+    /// Makes a file, at once if that can be done, as the floor above does.
     pub fn create_file(&self, path: &str, value: u64) -> Result<u32, Refusal> {
-        self.create(path, Kind::File, false, value)
+        let at_once = self.with(|index, cx| {
+            let init = NodeInit { content: value, ..NodeInit::default() };
+            let Some(vacancy) = index.vacancy(path, index.spelled(path), cx.guard) else { return Ok(None) };
+            index.occupy(&vacancy, &init, cx).map(|made| made.map(|bound| bound.id.get()))
+        })?;
+        at_once.map_or_else(|| self.create(path, Kind::File, false, value), Ok)
     }
 
     /// Makes a file and the directories above it.

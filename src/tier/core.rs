@@ -415,7 +415,9 @@ impl Core {
         while old.content() != Content::Gone {
             let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
-                self.locked.fetch_sub(bytes, Relaxed);
+                if bytes != 0 {
+                    self.locked.fetch_sub(bytes, Relaxed);
+                }
                 // SAFETY: unlinked by the exchange, under the guard.
                 unsafe { self.ground.retire_last(local, guard, old) };
                 return;

@@ -263,8 +263,12 @@ impl Core {
 
     /// What an operation does before it is acknowledged. Waits for the disk under `Durability::Sync`; without a flusher's thread
     /// also when the period is over.
+    #[inline]
     pub(crate) fn acknowledge(&self, local: &Local) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
+        self.log.as_ref().map_or(Ok(()), |log| self.acknowledge_in(log, local))
+    }
+
+    fn acknowledge_in(&self, log: &Log, local: &Local) -> Result<()> {
         if self.is_closed() {
             // Acquire: pairs with the Release in `commit`.
             let durable = log.durable.load(Acquire);

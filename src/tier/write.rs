@@ -13,8 +13,8 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
-    index::{Bound, Created, Glimpse, IndexError, Kind, NodeId, NodeInit},
-    path::{Canonical, canonical_name},
+    index::{Bound, Created, Glimpse, IndexError, Kind, NodeId, NodeInit, Vacancy},
+    path::canonical_name,
     sync::Ordering::*,
 };
 
@@ -58,9 +58,13 @@ impl Core {
             return false;
         }
         let guard = local.pin();
-        let done = match self.index.glimpse(path, &guard) {
+        let spelled = self.index.spelled(path);
+        let done = match self.index.glimpse(spelled, &guard) {
             Some(found) => !naming.create_new && self.overwrite(local, &found, data, naming, &guard),
-            None => self.create_at_once(local, path, data, naming, &guard),
+            None => {
+                let vacancy = self.index.vacancy(path, spelled, &guard);
+                vacancy.is_some_and(|vacancy| self.create_at_once(local, &vacancy, data, naming, &guard))
+            }
         };
         drop(guard);
         if done {
@@ -105,20 +109,20 @@ impl Core {
     fn create_at_once<'g>(
         &'g self,
         local: &'g Local,
-        path: &str,
+        vacancy: &Vacancy<'g, '_>,
         data: &[u8],
         naming: Naming,
         guard: &'g Guard,
     ) -> bool {
         let priority = naming.priority.unwrap_or_default();
-        // What is wrong with a path is told on the long way.
-        let Some(path) = Canonical::new(path).ok().filter(|_| !priority.is_locked()) else { return false };
-        let Some(vacancy) = self.index.vacancy(&path, guard) else { return false };
+        if priority.is_locked() {
+            return false;
+        }
         let Some(staged) = self.stage_at_once(local, priority, data) else { return false };
         let chunks = [(0, staged.word)];
         let note = self.note(priority, data.len() as u64, &chunks);
         let init = NodeInit { note: &note, ..self.init(staged.word, priority) };
-        let Ok(Some(bound)) = self.index.occupy(&vacancy, &init, &self.cx(local, guard)) else {
+        let Ok(Some(bound)) = self.index.occupy(vacancy, &init, &self.cx(local, guard)) else {
             return false;
         };
         self.has_come(local, &bound, &chunks, guard);
@@ -240,7 +244,9 @@ impl Core {
         if !self.swing(guard, spot, (old, word), len, preparation) {
             return false;
         }
-        self.locked.fetch_sub(locked, Relaxed);
+        if locked != 0 {
+            self.locked.fetch_sub(locked, Relaxed);
+        }
         self.request(local, spot.id, spot.node, guard);
         // SAFETY: unlinked by the exchange, under the guard.
         unsafe { self.ground.retire(local, guard, old) };
