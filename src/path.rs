@@ -97,31 +97,45 @@ pub(crate) fn is_canonical(text: &str) -> bool {
     bytes.len() == 1 || is_plain(bytes) || bytes[1..].split(|&byte| byte == b'/').all(is_name)
 }
 
-/// Whether it is canonical at first sight, as nearly all paths are: neither short nor long, and no separator before another
-/// one, a dot or the end. Eight bytes at a step.
+/// Whether a text that begins with a separator is canonical at first sight, as nearly all paths are: neither short nor long, and
+/// no separator before another one, a dot or the end.
+#[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.len().checked_sub(8).filter(|_| bytes.len() <= MAX_NAME_BYTES) else {
-        return false;
-    };
-    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    // Of the last eight the last has no successor: a byte that is nothing.
-    let mut odd = has_odd(word(last), word(last) >> 8 | 0xff << 56) || bytes.ends_with(b"/");
-    for at in (0..last).step_by(8) {
-        odd |= has_odd(word(at), word(at + 1));
+    match bytes.len() {
+        17..=MAX_NAME_BYTES => !has_odd::<16>(bytes),
+        9..17 => !has_odd::<8>(bytes),
+        _ => false,
     }
-    !odd
 }
 
-/// Whether a byte of `word` is NUL or a backslash, or a separator that a separator or a dot comes after, in `next`. May say
-/// yes without need.
-fn has_odd(word: u64, next: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    // The top bit of each byte that is `byte`, and perhaps of the one above it (Mycroft's test for a zero byte).
-    let is = |word: u64, byte: u8| {
-        let zero = word ^ (ONES * u64::from(byte));
-        zero.wrapping_sub(ONES) & !zero & ONES << 7
-    };
-    is(word, 0) | is(word, b'\\') | is(word, b'/') & (is(next, b'/') | is(next, b'.')) != 0
+/// Whether a byte after the first is NUL or a backslash, or is a separator or a dot that comes after a separator, or is a
+/// separator at the end. Of texts longer than `N`, in steps of as much, of which the last overlaps the one before.
+#[inline(always)]
+fn has_odd<const N: usize>(bytes: &[u8]) -> bool {
+    // A lane for each byte of a step and no branch among them: what a processor does at once.
+    let mut odd = [0; N];
+    let last = bytes.len() - N - 1;
+    let mut at = 0;
+    loop {
+        let (Some(before), Some(these)) =
+            (bytes[at..].first_chunk::<N>(), bytes[at + 1..].first_chunk::<N>())
+        else {
+            return true;
+        };
+        let mut found = [0; N];
+        for lane in 0..N {
+            let is = |byte: u8, what: u8| u8::from(byte == what);
+            let (before, this) = (before[lane], these[lane]);
+            let hides = is(before, b'/') & (is(this, b'/') | is(this, b'.'));
+            found[lane] = is(this, 0) | is(this, b'\\') | hides;
+        }
+        (0..N).for_each(|lane| odd[lane] |= found[lane]);
+        if at == last {
+            break;
+        }
+        at = (at + N).min(last);
+    }
+    odd.iter().fold(0, |all, lane| all | lane) != 0 || bytes.ends_with(b"/")
 }
 
 fn is_name(name: &[u8]) -> bool {
@@ -164,6 +178,45 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     debug_assert!(is_canonical(text), "{text:?}");
     let cut = text.rfind('/').filter(|_| text.len() > 1)?;
     Some((if cut == 0 { "/" } else { &text[..cut] }, &text[cut + 1..]))
+}
+
+/// What is above the last component of a text, without the separator, and that component, if it is a name as it stands, and short
+/// enough to be one. Says nothing of what is above. Eight bytes at a step, from the end.
+#[inline]
+pub(crate) fn last_name(text: &str) -> Option<(&str, &str)> {
+    let bytes = text.as_bytes();
+    let mut end = bytes.len();
+    let start = loop {
+        let Some(eight) = bytes[..end].last_chunk() else {
+            let start = bytes[..end].iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+            if bytes[start..end].iter().any(|byte| matches!(byte, 0 | b'\\')) {
+                return None;
+            }
+            break start;
+        };
+        let word = u64::from_le_bytes(*eight);
+        let (separators, odd) = (lanes(word, b'/'), lanes(word, 0) | lanes(word, b'\\'));
+        // The highest lane that is either: what is below a separator is not of the name.
+        if odd > separators {
+            return None;
+        }
+        if separators != 0 {
+            break end - separators.leading_zeros() as usize / 8;
+        }
+        end -= 8;
+    };
+    let (above, name) = (text.get(..start.saturating_sub(1))?, text.get(start..)?);
+    let fits = name.len() <= MAX_NAME_BYTES && text.len() < MAX_PATH_BYTES;
+    (fits && !matches!(name, "" | "." | "..")).then_some((above, name))
+}
+
+/// The top bits of the bytes of `word` that are `byte`.
+fn lanes(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const LOW: u64 = ONES * 127;
+    let word = word ^ (ONES * u64::from(byte));
+    // The sum stays within each byte, and sets its top bit unless the other seven are zero.
+    !(((word & LOW) + LOW) | word | LOW)
 }
 
 /// What of a text stands above a name that is its last component; `None` if that is another one.
@@ -275,6 +328,28 @@ mod tests {
             prop_assert!(!is_plain(text.as_bytes()) || careful, "{text:?}");
             prop_assert_eq!(is_canonical(&text), careful || text == "/", "{:?}", text);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_name_of_a_text_is_what_its_canonical_text_ends_with(raw in "[a-c./\\\\\u{0}\u{e9}]{0,40}") {
+            if let Some((above, name)) = last_name(&raw) {
+                prop_assert!(is_name(name.as_bytes()), "{raw:?}");
+                prop_assert_eq!(raw.rsplit('/').next(), Some(name));
+                prop_assert_eq!(above, raw.rsplit_once('/').map_or("", |(above, _)| above));
+            } else {
+                let last = raw.rsplit('/').next().unwrap_or_default();
+                prop_assert!(!is_name(last.as_bytes()), "{raw:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_has_no_last_name() {
+        let name = "x".repeat(MAX_NAME_BYTES);
+        assert_eq!(last_name(&format!("/a/{name}")), Some(("/a", &*name)));
+        assert_eq!(last_name(&format!("/a/{name}x")), None);
+        assert_eq!(last_name(&format!("/{}", "a/".repeat(MAX_PATH_BYTES / 2))), None);
     }
 
     #[test]

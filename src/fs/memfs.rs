@@ -149,10 +149,16 @@ impl MemFs {
         })
     }
 
-    #[inline(always)]
-    fn noted<R>(&self, operation: &'static str, about: About<'_>, result: Result<R>) -> Result<R> {
+    /// Tells the operation log, if one is asked for.
+    #[inline]
+    fn noted<'a, R>(
+        &self,
+        operation: &'static str,
+        about: impl FnOnce() -> About<'a>,
+        result: Result<R>,
+    ) -> Result<R> {
         if let Some(log) = &self.store().log {
-            log.note(operation, about, &result);
+            log.note(operation, about(), &result);
         }
         result
     }
@@ -183,7 +189,7 @@ impl MemFs {
         let naming = Naming { priority: options.priority, create_new: options.create_new };
         let result =
             Self::timed_write(self.open_core()?, |core, local| core.write(local, path, contents, naming));
-        self.noted("write", About { path, bytes: Some(contents.len()), ..About::default() }, result)
+        self.noted("write", || About { path, bytes: Some(contents.len()), ..About::default() }, result)
     }
 
     /// Copies a file out. Works for files beyond the memory limit.
@@ -261,7 +267,7 @@ impl MemFs {
         let result = Self::timed_write(self.open_core()?, |core, local| {
             core.update(local, At::Path(path), Change::WriteAt { data, offset }).map(|_| data.len())
         });
-        self.noted("write_at", About { path, bytes: Some(data.len()), ..About::default() }, result)
+        self.noted("write_at", || About { path, bytes: Some(data.len()), ..About::default() }, result)
     }
 
     /// Appends to a file in one instant, and creates it as [`write`](MemFs::write) does.
@@ -271,7 +277,7 @@ impl MemFs {
     pub fn append(&self, path: impl AsRef<str>, data: impl AsRef<[u8]>) -> Result<()> {
         let (path, data) = (path.as_ref(), data.as_ref());
         let result = Self::timed_write(self.open_core()?, |core, local| core.append(local, path, data));
-        self.noted("append", About { path, bytes: Some(data.len()), ..About::default() }, result)
+        self.noted("append", || About { path, bytes: Some(data.len()), ..About::default() }, result)
     }
 
     /// Cuts a file that exists, or extends it by zeros.
@@ -283,7 +289,7 @@ impl MemFs {
         let result = Self::timed_write(self.open_core()?, |core, local| {
             core.update(local, At::Path(path), Change::SetLen(len)).map(drop)
         });
-        self.noted("set_len", About { path, ..About::default() }, result)
+        self.noted("set_len", || About { path, ..About::default() }, result)
     }
 
     /// Removes a file's name. Who has it open, or holds its bytes, keeps them.
@@ -293,7 +299,7 @@ impl MemFs {
     pub fn remove_file(&self, path: impl AsRef<str>) -> Result<()> {
         let path = path.as_ref();
         let result = self.deleting(|core, local| core.remove_file(local, path));
-        self.noted("remove_file", About { path, ..About::default() }, result)
+        self.noted("remove_file", || About { path, ..About::default() }, result)
     }
 
     fn deleting(&self, run: impl FnOnce(&Core, &Local) -> Result<()>) -> Result<()> {
@@ -315,7 +321,7 @@ impl MemFs {
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         let (path, to) = (from.as_ref(), to.as_ref());
         let result = self.change(|core, local| core.rename(local, path, to));
-        self.noted("rename", About { path, to: Some(to), ..About::default() }, result)
+        self.noted("rename", || About { path, to: Some(to), ..About::default() }, result)
     }
 
     /// Writes one version of a file to another name; its length. Holes stay holes.
@@ -325,7 +331,7 @@ impl MemFs {
     pub fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<u64> {
         let (path, to) = (from.as_ref(), to.as_ref());
         let result = Self::timed_write(self.open_core()?, |core, local| core.copy(local, path, to));
-        self.noted("copy", About { path, to: Some(to), ..About::default() }, result)
+        self.noted("copy", || About { path, to: Some(to), ..About::default() }, result)
     }
 
     /// Whether there is a file or directory of this name; false for what is no path, and after [`close`](MemFs::close).
@@ -389,7 +395,7 @@ impl MemFs {
         if !options.writes() {
             return result;
         }
-        self.noted("open", About { path, ..About::default() }, result)
+        self.noted("open", || About { path, ..About::default() }, result)
     }
 
     /// Makes a directory, whose parent must exist and whose name must be free.
@@ -405,7 +411,7 @@ impl MemFs {
             }
             Err(Error::AlreadyExists { path: core.canonical(path)?.text().to_owned() })
         });
-        self.noted("create_dir", About { path, ..About::default() }, result)
+        self.noted("create_dir", || About { path, ..About::default() }, result)
     }
 
     /// Makes a directory and its parents; content with one that is there.
@@ -415,7 +421,7 @@ impl MemFs {
     pub fn create_dir_all(&self, path: impl AsRef<str>) -> Result<()> {
         let path = path.as_ref();
         let result = self.change(|core, local| core.create_dir(local, path, true).map(drop));
-        self.noted("create_dir_all", About { path, ..About::default() }, result)
+        self.noted("create_dir_all", || About { path, ..About::default() }, result)
     }
 
     /// Removes an empty directory.
@@ -426,7 +432,7 @@ impl MemFs {
     pub fn remove_dir(&self, path: impl AsRef<str>) -> Result<()> {
         let path = path.as_ref();
         let result = self.deleting(|core, local| core.remove_dir(local, path));
-        self.noted("remove_dir", About { path, ..About::default() }, result)
+        self.noted("remove_dir", || About { path, ..About::default() }, result)
     }
 
     /// Removes a directory with all that is in it, one entry at a time; what is created in it meanwhile is removed, too.
@@ -441,7 +447,7 @@ impl MemFs {
             }
             self.remove_tree(core, local, path)
         });
-        self.noted("remove_dir_all", About { path, ..About::default() }, result)
+        self.noted("remove_dir_all", || About { path, ..About::default() }, result)
     }
 
     /// Goes down with a list of its own: a path has room for two thousand levels.
@@ -484,7 +490,7 @@ impl MemFs {
     pub fn set_priority(&self, path: impl AsRef<str>, priority: Priority) -> Result<()> {
         let path = path.as_ref();
         let result = self.change(|core, local| core.set_priority(local, path, priority));
-        self.noted("set_priority", About { path, ..About::default() }, result)
+        self.noted("set_priority", || About { path, ..About::default() }, result)
     }
 
     /// The priority a file was given.

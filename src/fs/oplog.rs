@@ -42,6 +42,8 @@ impl OperationLog {
     }
 
     /// Appends one line. A log that cannot be written does not fail the operation it is about.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn note<T>(&self, operation: &'static str, about: About<'_>, result: &Result<T>) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let line = Line {

@@ -11,11 +11,13 @@ use super::{
     dentry::DentryRef,
     descriptor::{Descriptor, Plan, Status},
     error::Result,
-    lookup::{Bound, Walk},
+    lookup::{Bound, Spelled, Walk},
     node::{GONE, Node, NodeId},
+    table::{Key, Position},
     word::{self, Target, Word},
 };
 use crate::{
+    epoch::Guard,
     order::Record,
     path::{self, Canonical},
     sync::Ordering,
@@ -26,6 +28,14 @@ pub(crate) enum Created<'g> {
     New(Bound<'g>),
     /// The name was bound already, to a file or a directory.
     Exists(Bound<'g>),
+}
+
+/// A name that nothing stood for when it was looked up, in a directory that stood: where a file can be made.
+pub(crate) struct Vacancy<'g, 'p> {
+    directory: Bound<'g>,
+    key: Key<'p>,
+    position: Position<'g>,
+    path: Spelled<'p>,
 }
 
 /// A name that is in the table and settled.
@@ -66,64 +76,139 @@ impl Index {
         init: &NodeInit<'_>,
         cx: &Cx<'g>,
     ) -> Result<Created<'g>> {
-        let Some((parent, _)) = path.split() else {
+        let Some((parent, name)) = path.split() else {
             return Ok(Created::Exists(self.find(path, cx.guard)?));
         };
         loop {
-            let (directory, names) = match self.locate(parent, cx.guard) {
-                Walk::Found(bound) if bound.is_dir() => (bound, &path.text()[parent.len()..]),
+            let (directory, name, below) = match self.locate(parent, cx.guard) {
+                Walk::Found(bound) if bound.is_dir() => (bound, name, ""),
                 Walk::Found(_) => return Err(IndexError::NotADirectory(parent.to_owned())),
                 Walk::NotADirectory(end) => {
                     return Err(IndexError::NotADirectory(parent[..end].to_owned()));
                 }
                 Walk::Missing(..) if !parents => return Err(IndexError::NotFound(parent.to_owned())),
-                Walk::Missing(bound, end) => (bound, &path.text()[end..]),
+                Walk::Missing(bound, end) => {
+                    let names = path.text()[end..].trim_start_matches('/');
+                    let (first, below) = names.split_once('/').unwrap_or((names, ""));
+                    (bound, first, below)
+                }
             };
-            if let Some(done) = self.create_below(&directory, names, path, kind, init, cx)? {
+            let Some(reserved) = self.reserve(&directory, name, cx)? else { continue };
+            let done = match reserved.target {
+                Some(target) => self.exists(&directory, reserved.dentry, target, below.is_empty(), path)?,
+                None if kind == Kind::File && path.names_directory() => {
+                    self.abandon(reserved.dentry, cx);
+                    return Err(IndexError::IsADirectory(path.text().to_owned()));
+                }
+                None => {
+                    let spelled = self.spelled(path.text());
+                    let dentry = reserved.dentry;
+                    let made = if below.is_empty() {
+                        self.make(&directory, dentry, spelled, kind, init, cx)?
+                    } else {
+                        self.make_chain(&directory, dentry, below, spelled, kind, init, cx)?
+                    };
+                    made.map(Created::New)
+                }
+            };
+            if let Some(done) = done {
                 return Ok(done);
             }
         }
     }
 
-    /// Makes the chain of `names` (a path relative to `directory`); `None` if things have changed and the walk is to be
-    /// taken again.
-    fn create_below<'g>(
+    /// Where a file of this path can be made by [`occupy`](Self::occupy). `None` says nothing: something stands there, or there is
+    /// no such directory or none that the cache knows, or the path is not spelled as it might be; [`create`](Self::create) is for those.
+    ///
+    /// What leads to a directory by the cache is canonical, so the last name is all that is looked at.
+    #[inline]
+    pub(crate) fn vacancy<'g, 'p>(
+        &'g self,
+        text: &'p str,
+        path: Spelled<'p>,
+        guard: &'g Guard,
+    ) -> Option<Vacancy<'g, 'p>> {
+        let (parent, name) = path::last_name(text)?;
+        let directory = self.known_directory(parent, guard)?;
+        let key = self.key(directory.id, name);
+        let position = self.table.seek(key, guard);
+        position.dentry().is_none().then_some(Vacancy { directory, key, position, path })
+    }
+
+    /// Makes a file where one can be made; `None`, and nothing done, if that has changed meanwhile.
+    pub(crate) fn occupy<'g>(
+        &'g self,
+        vacancy: &Vacancy<'g, '_>,
+        init: &NodeInit<'_>,
+        cx: &Cx<'g>,
+    ) -> Result<Option<Bound<'g>>> {
+        let Vacancy { directory, key, position, path } = vacancy;
+        match self.enter(directory, *key, position, cx)? {
+            Some((dentry, true)) => self.make(directory, dentry, *path, Kind::File, init, cx),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes what a reserved name is to stand for; `None` if things have changed and the walk is to be taken again. The reservation
+    /// has been given up then, or if this fails.
+    fn make<'g>(
         &'g self,
         directory: &Bound<'g>,
-        names: &str,
-        path: &Canonical<'_>,
+        dentry: DentryRef<'g>,
+        path: Spelled<'_>,
         kind: Kind,
         init: &NodeInit<'_>,
         cx: &Cx<'g>,
-    ) -> Result<Option<Created<'g>>> {
-        let names = names.trim_start_matches('/');
-        let (first, rest) = names.split_once('/').unwrap_or((names, ""));
-        let Some(reserved) = self.reserve(directory, first, cx)? else { return Ok(None) };
-        if let Some(target) = reserved.target {
-            return self.exists(directory, reserved.dentry, target, rest.is_empty(), path);
-        }
-        if kind == Kind::File && path.names_directory() {
-            self.abandon(reserved.dentry, cx);
-            return Err(IndexError::IsADirectory(path.text().to_owned()));
-        }
-        let chain = match self.build(rest, kind, init, cx) {
-            Ok(chain) => chain,
+    ) -> Result<Option<Bound<'g>>> {
+        let target = match self.make_node(kind, init, cx) {
+            Ok(target) => target,
             Err(error) => {
-                self.abandon(reserved.dentry, cx);
+                self.abandon(dentry, cx);
                 return Err(error);
             }
         };
-        let made = chain.nodes().map(|target| target.id).zip(names.split('/'));
-        let bound = match self.memory.record_make(cx.magazine, directory.id, made, kind, init) {
-            Ok(None) => Ok(self.bind_new(directory, reserved.dentry, chain.top, cx)),
-            Ok(Some(record)) => self.bind_in_order(directory, reserved.dentry, chain.top, record, cx),
-            Err(error) => Err(error),
-        };
+        let made = std::iter::once((target.id, dentry.name_str()));
+        let record = self.memory.record_make(cx.magazine, directory.id, made, kind, init);
+        let bound = record.and_then(|record| self.bind_made(directory, dentry, target, record, cx));
         if matches!(bound, Ok(true)) {
-            return Ok(Some(Created::New(self.announce(directory, reserved.dentry, &chain, path, cx))));
+            let bound = self.bind(dentry, target, directory.moves);
+            self.announce(&bound, path, cx);
+            return Ok(Some(bound));
+        }
+        self.retire(target.id, cx);
+        self.abandon(dentry, cx);
+        bound.map(|_| None)
+    }
+
+    /// The same with what is `below` the name, a path from there.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off to be read")]
+    fn make_chain<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        dentry: DentryRef<'g>,
+        below: &str,
+        path: Spelled<'_>,
+        kind: Kind,
+        init: &NodeInit<'_>,
+        cx: &Cx<'g>,
+    ) -> Result<Option<Bound<'g>>> {
+        let chain = match self.build(below, kind, init, cx) {
+            Ok(chain) => chain,
+            Err(error) => {
+                self.abandon(dentry, cx);
+                return Err(error);
+            }
+        };
+        let names = std::iter::once(dentry.name_str()).chain(below.split('/'));
+        let made = chain.nodes().map(|target| target.id).zip(names);
+        let record = self.memory.record_make(cx.magazine, directory.id, made, kind, init);
+        let bound = record.and_then(|record| self.bind_made(directory, dentry, chain.top, record, cx));
+        if matches!(bound, Ok(true)) {
+            return Ok(Some(self.announce_chain(directory, dentry, &chain, path, cx)));
         }
         self.discard(&chain, cx);
-        self.abandon(reserved.dentry, cx);
+        self.abandon(dentry, cx);
         bound.map(|_| None)
     }
 
@@ -153,34 +238,36 @@ impl Index {
     ) -> Result<Option<Reserved<'g>>> {
         let key = self.key(directory.id, name);
         loop {
-            let (dentry, fresh) = match self.table.lookup(key, cx.guard) {
-                Some(dentry) => (dentry, false),
-                None => {
-                    let list_key = key.list_key();
-                    let dentry = DentryRef::alloc(
-                        &self.memory,
-                        cx.magazine,
-                        directory.id,
-                        name,
-                        list_key,
-                        word::NONE,
-                    )?;
-                    let body = self.body(directory.target(), cx.guard);
-                    if !self.register(dentry, body, cx)? {
-                        return Ok(None);
-                    }
-                    (self.insert(dentry, cx), true)
-                }
+            let position = self.table.seek(key, cx.guard);
+            let dentry = match position.dentry() {
+                Some(dentry) => dentry,
+                None => match self.enter(directory, key, &position, cx)? {
+                    Some((dentry, _)) => dentry,
+                    None => return Ok(None),
+                },
             };
             match self.settle(dentry, cx.guard) {
                 Word::Dead => self.table.bury(dentry, cx.guard),
-                Word::None => return Ok(Some(Reserved { dentry, target: None })),
-                settled => {
-                    debug_assert!(!fresh || settled.target().is_some());
-                    return Ok(Some(Reserved { dentry, target: settled.target() }));
-                }
+                settled => return Ok(Some(Reserved { dentry, target: settled.target() })),
             }
         }
+    }
+
+    /// Registers a dentry for a name that had none and puts it into the table, and says that it is new; or gives the one that
+    /// another has put there meanwhile. `None` if the directory is gone.
+    fn enter<'g>(
+        &'g self,
+        directory: &Bound<'g>,
+        key: Key<'_>,
+        position: &Position<'g>,
+        cx: &Cx<'g>,
+    ) -> Result<Option<(DentryRef<'g>, bool)>> {
+        let dentry = DentryRef::alloc(&self.memory, cx.magazine, key, word::NONE)?;
+        if !self.register(dentry, self.body(directory.target(), cx.guard), cx)? {
+            return Ok(None);
+        }
+        let entered = if position.put(dentry) { dentry } else { self.insert(dentry, cx) };
+        Ok(Some((entered, entered == dentry)))
     }
 
     /// Registers a dentry that nobody can reach yet, or frees it.
@@ -199,7 +286,7 @@ impl Index {
     }
 
     /// Inserts a registered dentry; if its name is there already, that one is returned and this one withdrawn.
-    pub(super) fn insert<'g>(&self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
+    pub(super) fn insert<'g>(&'g self, dentry: DentryRef<'g>, cx: &Cx<'g>) -> DentryRef<'g> {
         match self.table.insert(dentry, cx.guard) {
             Ok(()) => dentry,
             Err(other) => {
@@ -234,7 +321,22 @@ impl Index {
             .is_ok()
     }
 
-    /// The same where an order of changes is kept: through a descriptor, which carries the record.
+    /// The same, with what the order of changes is to be told, if one is kept.
+    fn bind_made(
+        &self,
+        directory: &Bound<'_>,
+        dentry: DentryRef<'_>,
+        target: Target,
+        record: Option<&Record>,
+        cx: &Cx<'_>,
+    ) -> Result<bool> {
+        match record {
+            None => Ok(self.bind_new(directory, dentry, target, cx)),
+            Some(record) => self.bind_in_order(directory, dentry, target, record, cx),
+        }
+    }
+
+    /// Through a descriptor, which carries the record.
     fn bind_in_order(
         &self,
         directory: &Bound<'_>,
@@ -263,8 +365,7 @@ impl Index {
 
     /// Makes a node to be bound, and nodes for the names below it, linked to each other.
     fn build<'g>(&'g self, below: &str, kind: Kind, init: &NodeInit<'_>, cx: &Cx<'g>) -> Result<Chain<'g>> {
-        let of_top = if below.is_empty() { kind } else { Kind::Directory };
-        let mut chain = Chain { top: self.make_node(of_top, init, cx)?, below: Vec::new() };
+        let mut chain = Chain { top: self.make_node(Kind::Directory, init, cx)?, below: Vec::new() };
         let mut left = below;
         while !left.is_empty() {
             let (name, rest) = left.split_once('/').unwrap_or((left, ""));
@@ -299,9 +400,8 @@ impl Index {
 
     /// Names a node in a directory that nobody else can reach.
     fn link<'g>(&'g self, parent: Target, name: &str, target: Target, cx: &Cx<'g>) -> Result<DentryRef<'g>> {
-        let list_key = self.key(parent.id, name).list_key();
-        let dentry =
-            DentryRef::alloc(&self.memory, cx.magazine, parent.id, name, list_key, word::bound(target))?;
+        let key = self.key(parent.id, name);
+        let dentry = DentryRef::alloc(&self.memory, cx.magazine, key, word::bound(target))?;
         let open = self.register(dentry, self.body(parent, cx.guard), cx)?;
         debug_assert!(open, "nobody else can reach the new directory");
         let inserted = self.insert(dentry, cx) == dentry;
@@ -348,24 +448,36 @@ impl Index {
     }
 
     /// What follows the binding: back pointer, counts, cache. A thread that stops before leaves nothing wrong, only slower.
-    fn announce<'g>(
+    fn announce(&self, bound: &Bound<'_>, path: Spelled<'_>, cx: &Cx<'_>) {
+        may_stop_here();
+        if let Some(dentry) = bound.dentry {
+            debug_assert!(path.ends_with(dentry.name()));
+            Self::point_back(bound.node, dentry);
+        }
+        let target = bound.target();
+        bound.node.set_live(target.kind);
+        self.count_up(target, cx);
+        self.note(path, bound, cx.guard);
+    }
+
+    fn announce_chain<'g>(
         &'g self,
         directory: &Bound<'g>,
         top: DentryRef<'g>,
         chain: &Chain<'g>,
-        path: &Canonical<'_>,
+        path: Spelled<'_>,
         cx: &Cx<'g>,
     ) -> Bound<'g> {
         may_stop_here();
-        self.point_back(chain.top.id, top);
-        for target in chain.nodes() {
+        Self::point_back(self.slot(chain.top.id), top);
+        let (last, dentry) =
+            chain.below.last().map_or((chain.top, top), |&(target, dentry)| (target, dentry));
+        for target in chain.nodes().filter(|target| *target != last) {
             self.slot(target.id).set_live(target.kind);
-            self.count_up(target.kind, cx);
+            self.count_up(target, cx);
         }
-        let dentry = chain.below.last().map_or(top, |(_, dentry)| *dentry);
-        let bound = self.bind(dentry, chain.last(), directory.moves);
-        self.note(path.text(), &bound, cx.guard);
-        debug_assert_eq!(path::components(path.text()).last().map(|c| c.name), Some(dentry.name_str()));
+        let bound = self.bind(dentry, last, directory.moves);
+        self.announce(&bound, path, cx);
         bound
     }
 }

@@ -22,6 +22,7 @@ use super::{
     error::Result,
     memory::Memory,
     node::NodeId,
+    table::Key,
     word::{self, Target, Word},
 };
 use crate::{
@@ -101,21 +102,15 @@ impl PartialEq for DentryRef<'_> {
 
 impl<'g> DentryRef<'g> {
     /// A new dentry, in nobody's reach yet, in state `word`.
-    pub(super) fn alloc(
-        memory: &Memory,
-        magazine: &Magazine,
-        parent: NodeId,
-        name: &str,
-        key: u32,
-        word: u64,
-    ) -> Result<Self> {
+    pub(super) fn alloc(memory: &Memory, magazine: &Magazine, key: Key<'_>, word: u64) -> Result<Self> {
+        let name = key.name;
         let ptr = memory.alloc(magazine, size_bytes(name.len()))?.cast::<Dentry>();
         let name_len = u8::try_from(name.len()).expect("a component has 255 bytes at most");
         let dentry = Dentry {
             link: Link {
                 next: AtomicU64::new(0),
-                key: AtomicU32::new(key),
-                aux: AtomicU32::new(parent.get()),
+                key: AtomicU32::new(key.list_key),
+                aux: AtomicU32::new(key.parent.get()),
             },
             word: AtomicU64::new(word),
             slot: AtomicU64::new(HOLD),

@@ -116,17 +116,16 @@ impl<'i> Loading<'i> {
         if !self.is_used(parent) || !index.slot(parent).is_directory_slot() {
             return wrong("a name in what is no directory");
         }
-        let key = index.key(parent, name).list_key();
-        let bound = word::bound(target);
-        let dentry = DentryRef::alloc(&index.memory, cx.magazine, parent, name, key, bound)?;
+        let key = index.key(parent, name);
+        let dentry = DentryRef::alloc(&index.memory, cx.magazine, key, word::bound(target))?;
         let body = index.body(Target { id: parent, kind: Kind::Directory }, cx.guard);
         let open = index.register(dentry, body, cx)?;
         debug_assert!(open, "no directory is removed while a store is loaded");
-        self.remember(key, dentry);
+        self.remember(key.list_key, dentry);
         // Release: the dentry is filled.
         index.slot(target.id).dentry.store(dentry.address(), Ordering::Release);
         index.slot(target.id).set_live(target.kind);
-        index.count_up(target.kind, cx);
+        index.count_up(target, cx);
         Ok(())
     }
 

@@ -95,9 +95,15 @@ const DENTRY_FETCH_BYTES: usize = 56;
 
 /// A text as it is looked up: without its first separator, and its hash.
 #[derive(Clone, Copy)]
-struct Spelled<'t> {
+pub(crate) struct Spelled<'t> {
     text: &'t [u8],
-    hash: PathHash,
+    pub(super) hash: PathHash,
+}
+
+impl Spelled<'_> {
+    pub(super) fn ends_with(&self, name: &[u8]) -> bool {
+        path::above(self.text, name).is_some()
+    }
 }
 
 /// A file that a reader found by the cache, and what that said to fetch.
@@ -183,13 +189,17 @@ impl Index {
     /// the path bound to the file, from this call to the instant of that answer. Its content is being fetched, if it is where it
     /// was. `None` says nothing.
     #[inline(always)]
-    pub(crate) fn glimpse<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Glimpse<'g>> {
+    pub(crate) fn glimpse<'g>(&'g self, path: Spelled<'_>, guard: &'g Guard) -> Option<Glimpse<'g>> {
         self.glimpse_expecting(path, guard, |memory, content| prefetch(memory.far(content)))
     }
 
     /// The same for a writer, who asks [`Bound::settled`]: what is written when the content is let go is being fetched.
     #[inline(always)]
-    pub(crate) fn glimpse_to_replace<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Glimpse<'g>> {
+    pub(crate) fn glimpse_to_replace<'g>(
+        &'g self,
+        path: Spelled<'_>,
+        guard: &'g Guard,
+    ) -> Option<Glimpse<'g>> {
         self.glimpse_expecting(path, guard, Memory::expect_release)
     }
 
@@ -197,12 +207,12 @@ impl Index {
     #[inline(always)]
     fn glimpse_expecting<'g>(
         &'g self,
-        path: &str,
+        path: Spelled<'_>,
         guard: &'g Guard,
         expect: impl FnOnce(&Memory, Near),
     ) -> Option<Glimpse<'g>> {
         let moves = self.moves_now();
-        let Spelled { text, hash } = self.spelled(path);
+        let Spelled { text, hash } = path;
         let (id, hint) = self.cache.find(hash, guard)?;
         let node = self.slot(id);
         // Relaxed: a guess at addresses that are only fetched.
@@ -293,8 +303,9 @@ impl Index {
         }
     }
 
+    /// For [`glimpse`](Self::glimpse).
     #[inline(always)]
-    fn spelled<'t>(&self, text: &'t str) -> Spelled<'t> {
+    pub(crate) fn spelled<'t>(&self, text: &'t str) -> Spelled<'t> {
         let text = text.as_bytes();
         let text = text.strip_prefix(b"/").unwrap_or(text);
         let mut hasher = self.hasher.build_hasher();
@@ -307,7 +318,7 @@ impl Index {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u32(parent.get());
         hasher.write(name.as_bytes());
-        Key { hash: hasher.finish() as u32, parent, name: name.as_bytes() }
+        Key::new(hasher.finish() as u32, parent, name)
     }
 
     /// The stamp of `moves`; does not help.
@@ -317,8 +328,14 @@ impl Index {
     }
 
     fn cached<'g>(&'g self, text: &str, guard: &'g Guard) -> Option<Bound<'g>> {
+        self.by_cache(self.spelled(text), guard)
+    }
+
+    /// What the cache says a path leads to, if it does; `None` says nothing.
+    #[inline(always)]
+    pub(super) fn by_cache<'g>(&'g self, path: Spelled<'_>, guard: &'g Guard) -> Option<Bound<'g>> {
         let moves = self.moves_now();
-        let Spelled { text, hash } = self.spelled(text);
+        let Spelled { text, hash } = path;
         let (id, hint) = self.cache.find(hash, guard)?;
         let node = self.slot(id);
         self.fetch(node, hint.load(Ordering::Relaxed));
@@ -387,8 +404,10 @@ impl Index {
             };
             if self.moves_now() == moves {
                 match &end {
-                    Walk::Found(bound) => self.note(text, bound, guard),
-                    Walk::Missing(bound, end) if *end == above.len() => self.note(above, bound, guard),
+                    Walk::Found(bound) => self.note(self.spelled(text), bound, guard),
+                    Walk::Missing(bound, end) if *end == above.len() => {
+                        self.note(self.spelled(above), bound, guard);
+                    }
                     _ => {}
                 }
                 return end;
@@ -397,8 +416,7 @@ impl Index {
     }
 
     fn walk_once<'g>(&'g self, text: &str, moves: u64, guard: &'g Guard) -> Walk<'g> {
-        let root = self.slot(NodeId::ROOT);
-        let mut bound = Bound { id: NodeId::ROOT, node: root, kind: Kind::Directory, dentry: None, moves };
+        let mut bound = self.root(moves);
         let mut reached = 0;
         for component in path::components(text) {
             if !bound.is_dir() {
@@ -414,6 +432,20 @@ impl Index {
         Walk::Found(bound)
     }
 
+    fn root(&self, moves: u64) -> Bound<'_> {
+        let node = self.slot(NodeId::ROOT);
+        Bound { id: NodeId::ROOT, node, kind: Kind::Directory, dentry: None, moves }
+    }
+
+    /// A directory that the cache knows, by its path without a separator at the end; `None` says nothing.
+    #[inline(always)]
+    pub(super) fn known_directory<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Bound<'g>> {
+        if path.is_empty() {
+            return Some(self.root(self.moves_now()));
+        }
+        self.by_cache(self.spelled(path), guard).filter(Bound::is_dir)
+    }
+
     fn child<'g>(&'g self, parent: &Bound<'g>, name: &str, guard: &'g Guard) -> Option<Bound<'g>> {
         let dentry = self.table.lookup(self.key(parent.id, name), guard)?;
         let target = dentry.target()?;
@@ -425,21 +457,20 @@ impl Index {
     }
 
     /// Notes in the cache where a path led, and in the node under which name, should its creator not have come to that.
-    pub(super) fn note(&self, text: &str, bound: &Bound<'_>, guard: &Guard) {
+    pub(super) fn note(&self, path: Spelled<'_>, bound: &Bound<'_>, guard: &Guard) {
         let Some(dentry) = bound.dentry else { return };
-        self.point_back(bound.id, dentry);
+        Self::point_back(bound.node, dentry);
         let hint = hint(dentry.near(&self.memory), Near::default());
-        self.cache.fill(self.spelled(text).hash, bound.id, hint, guard, |id| {
+        self.cache.fill(path.hash, bound.id, hint, guard, |id| {
             self.slot(id).dentry.load(Ordering::Relaxed) <= GONE
         });
     }
 
     /// Sets a new node's back pointer. It stays unset until the name is bound, for a name that never comes to be bound may be
     /// retired; and it is never 0 again, so that this cannot undo what a rename or removal has made of it.
-    pub(super) fn point_back(&self, id: NodeId, dentry: DentryRef<'_>) {
-        let word = &self.slot(id).dentry;
-        if word.load(Ordering::Relaxed) == 0 {
-            let _ = word.compare_exchange(0, dentry.address(), Ordering::AcqRel, Ordering::Relaxed);
+    pub(super) fn point_back(node: &Node, dentry: DentryRef<'_>) {
+        if node.dentry.load(Ordering::Relaxed) == 0 {
+            let _ = node.dentry.compare_exchange(0, dentry.address(), Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 

@@ -190,7 +190,8 @@ impl Index {
         let node = self.slot(target.id);
         node.bump_binding();
         may_stop_here();
-        node.unname(Ordering::SeqCst);
+        // Release: published with DEAD.
+        node.unname(Ordering::Release);
         let _ = dentry.word.compare_exchange(
             word::unbinding(target),
             word::DEAD,

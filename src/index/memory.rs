@@ -36,9 +36,9 @@ impl Striped {
         Self(std::array::from_fn(|_| CachePadded::new(AtomicU64::new(0))))
     }
 
-    /// Adds and tells the stripe's new value. Relaxed: a count, nothing is published by it.
-    pub(super) fn add(&self, stripe: usize, amount: u64) -> u64 {
-        self.0[stripe].fetch_add(amount, Ordering::Relaxed).wrapping_add(amount)
+    /// Relaxed: a count, nothing is published by it.
+    pub(super) fn add(&self, stripe: usize, amount: u64) {
+        self.0[stripe].fetch_add(amount, Ordering::Relaxed);
     }
 
     pub(super) fn sub(&self, stripe: usize, amount: u64) {

@@ -43,10 +43,10 @@ mod validate;
 mod word;
 
 pub(crate) use change::NameChange;
-pub(crate) use create::Created;
+pub(crate) use create::{Created, Vacancy};
 pub(crate) use error::IndexError;
 pub(crate) use load::Loading;
-pub(crate) use lookup::{Bound, Settled};
+pub(crate) use lookup::{Bound, Glimpse, Settled};
 #[cfg(test)]
 pub(crate) use node::CONTENT_MASK;
 pub(crate) use node::{BINDING_SHIFT, Kind, Node, NodeId, NodeInit};
@@ -263,10 +263,11 @@ impl Index {
         }
     }
 
-    /// Counts a new name, and now and then looks whether table and cache should grow.
-    fn count_up(&self, kind: Kind, cx: &Cx<'_>) {
-        let stripe = self.counter(kind).add(stripe_of(std::ptr::from_ref(cx.magazine).addr()), 1);
-        if stripe.is_multiple_of(16) {
+    /// Counts a new name, and now and then looks whether table and cache should grow: when nodes of some numbers are bound. The
+    /// lowest that are free come first, so it is looked as often as there come to be more, and seldom if files only come and go.
+    fn count_up(&self, target: Target, cx: &Cx<'_>) {
+        self.counter(target.kind).add(stripe_of(std::ptr::from_ref(cx.magazine).addr()), 1);
+        if target.id.get().is_multiple_of(16) {
             let len = self.len();
             self.table.grow(len);
             self.cache.grow(len, cx.guard);

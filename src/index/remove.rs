@@ -12,16 +12,23 @@ use super::{
     lookup::Bound,
     word::{self, Word},
 };
-use crate::{path::Canonical, sync::Ordering};
+use crate::{
+    path::{Canonical, canonical_name},
+    sync::Ordering,
+};
 
 impl Index {
     /// Removes a file's name. The name's reference to the node is the caller's from now on: to be released.
-    pub(crate) fn remove_file(&self, path: &Canonical<'_>, cx: &Cx<'_>) -> Result<NodeId> {
+    pub(crate) fn remove_file(&self, path: &str, cx: &Cx<'_>) -> Result<NodeId> {
+        let spelled = self.spelled(path);
         loop {
-            let bound = self.find(path, cx.guard)?;
+            let bound = match self.by_cache(spelled, cx.guard) {
+                Some(bound) => bound,
+                None => self.lookup(path, cx.guard)?,
+            };
             let target = bound.target();
             let Some(dentry) = bound.dentry.filter(|_| !bound.is_dir()) else {
-                return Err(IndexError::IsADirectory(path.text().to_owned()));
+                return Err(IndexError::IsADirectory(canonical_name(path)));
             };
             if self.settle(dentry, cx.guard) != Word::Bound(target) || self.moves_now() != bound.moves {
                 continue;

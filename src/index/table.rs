@@ -39,26 +39,32 @@ const READY: u32 = 2;
 /// What is looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
-    pub(super) hash: u32,
+    pub(super) list_key: u32,
     pub(super) parent: NodeId,
-    pub(super) name: &'a [u8],
+    pub(super) name: &'a str,
 }
 
-impl Key<'_> {
-    /// The key of a dentry: odd, so that it comes after the bucket of the same bits. That costs the top bit of the hash,
-    /// which no number of buckets reaches.
-    pub(super) fn list_key(&self) -> u32 {
-        self.hash.reverse_bits() | 1
+impl<'a> Key<'a> {
+    /// The key of a dentry: the hash, but odd, so that it comes after the bucket of the same bits. That costs a bit which is the
+    /// top one of the number of no bucket.
+    pub(super) fn new(hash: u32, parent: NodeId, name: &'a str) -> Self {
+        Self { list_key: hash | 1, parent, name }
+    }
+
+    /// Of this the lowest bits are the number of its bucket.
+    fn bucket(&self) -> u32 {
+        self.list_key.reverse_bits()
     }
 }
 
 fn key_of(dentry: DentryRef<'_>) -> Key<'_> {
-    Key { hash: dentry.key().reverse_bits(), parent: dentry.parent(), name: dentry.name() }
+    Key { list_key: dentry.key(), parent: dentry.parent(), name: dentry.name_str() }
 }
 
-/// Between which elements a key belongs.
-struct Position<'a> {
-    previous: &'a Link,
+/// Between which elements a key belongs. Good for an insertion as long as `previous` leads to `current`: neither can have come
+/// to be something else while the guard is held under which they were found.
+pub(super) struct Position<'g> {
+    previous: &'g Link,
     current: u64,
     found: bool,
 }
@@ -124,9 +130,9 @@ impl Table {
 
     /// The element at which a look-up starts: the nearest bucket that is in the list already.
     #[inline]
-    fn reader_start(&self, hash: u32) -> &Link {
+    fn reader_start(&self, key: &Key<'_>) -> &Link {
         // Acquire: pairs with the Release in `grow`: the segment is there.
-        let mut bucket = hash & (self.buckets.load(Ordering::Acquire) - 1);
+        let mut bucket = key.bucket() & (self.buckets.load(Ordering::Acquire) - 1);
         loop {
             let link = self.bucket(bucket);
             // Acquire: pairs with the Release in `enlist`.
@@ -138,12 +144,16 @@ impl Table {
     }
 
     /// The same for those who change the list: they put missing buckets in.
-    fn writer_start(&self, hash: u32, guard: &Guard) -> &Link {
-        let bucket = hash & (self.buckets.load(Ordering::Acquire) - 1);
-        self.enlist(bucket, guard)
+    #[inline]
+    fn writer_start(&self, key: &Key<'_>, guard: &Guard) -> &Link {
+        let bucket = key.bucket() & (self.buckets.load(Ordering::Acquire) - 1);
+        let link = self.bucket(bucket);
+        // Acquire: as in `reader_start`.
+        if link.aux.load(Ordering::Acquire) == READY { link } else { self.enlist(bucket, guard) }
     }
 
     /// Puts a bucket into the list, unless another thread is at it: then the nearest that is there will do.
+    #[cold]
     fn enlist(&self, bucket: u32, guard: &Guard) -> &Link {
         let link = self.bucket(bucket);
         let state = link.aux.load(Ordering::Acquire);
@@ -160,7 +170,7 @@ impl Table {
                 let position = self.search(start, key, |_| cmp::Ordering::Less, guard);
                 link.next.store(position.current, Ordering::Relaxed);
                 may_stop_here();
-                if position.put(address_of(link)) {
+                if position.swing(address_of(link)) {
                     break;
                 }
             }
@@ -177,8 +187,8 @@ impl Table {
     /// instant of it, and while it is, no other of its name is.
     #[inline]
     pub(super) fn lookup<'g>(&self, key: Key<'_>, _guard: &'g Guard) -> Option<DentryRef<'g>> {
-        let list_key = key.list_key();
-        let mut current = self.reader_start(key.hash).next.load(Ordering::Acquire) & !MARK;
+        let list_key = key.list_key;
+        let mut current = self.reader_start(&key).next.load(Ordering::Acquire) & !MARK;
         while current != 0 {
             let element = link(current);
             let element_key = element.key.load(Ordering::Relaxed);
@@ -188,7 +198,7 @@ impl Table {
             if element_key == list_key {
                 // SAFETY: odd key: a dentry, found under the guard.
                 let dentry = unsafe { DentryRef::from_address(current) };
-                match dentry.order(key.parent, key.name) {
+                match dentry.order(key.parent, key.name.as_bytes()) {
                     cmp::Ordering::Less => {}
                     cmp::Ordering::Equal => return Some(dentry),
                     cmp::Ordering::Greater => return None,
@@ -199,24 +209,24 @@ impl Table {
         None
     }
 
+    /// Where a name is, or belongs; what is marked there is taken out on the way.
+    pub(super) fn seek<'g>(&'g self, key: Key<'_>, guard: &'g Guard) -> Position<'g> {
+        self.search(
+            self.writer_start(&key, guard),
+            key.list_key,
+            |dentry| dentry.order(key.parent, key.name.as_bytes()),
+            guard,
+        )
+    }
+
     /// Inserts `dentry`, or tells which dentry has its name already.
-    pub(super) fn insert<'g>(&self, dentry: DentryRef<'g>, guard: &'g Guard) -> Result<(), DentryRef<'g>> {
-        let key = key_of(dentry);
-        let start = self.writer_start(key.hash, guard);
+    pub(super) fn insert<'g>(&'g self, dentry: DentryRef<'g>, guard: &'g Guard) -> Result<(), DentryRef<'g>> {
         loop {
-            let position = self.seek(start, key, guard);
-            if position.found {
-                // SAFETY: found under the guard.
-                return Err(unsafe { DentryRef::from_address(position.current) });
-            }
-            // Who kills a registered name may have marked it already: the mark is lost, and set again by who finds it dead.
-            #[cfg(not(memfs_loom))]
-            dentry.link.next.store(position.current, Ordering::Relaxed);
-            // Loom lets another thread's read-modify-write come after a plain store without having read it.
-            #[cfg(memfs_loom)]
-            dentry.link.next.swap(position.current, Ordering::Relaxed);
-            if position.put(dentry.address()) {
-                return Ok(());
+            let position = self.seek(key_of(dentry), guard);
+            match position.dentry() {
+                Some(other) => return Err(other),
+                None if position.put(dentry) => return Ok(()),
+                None => {}
             }
         }
     }
@@ -273,12 +283,7 @@ impl Table {
         // AcqRel: the mark comes after DEAD for everyone who sees it.
         dentry.link.next.fetch_or(MARK, Ordering::AcqRel);
         may_stop_here();
-        let key = key_of(dentry);
-        self.seek(self.writer_start(key.hash, guard), key, guard);
-    }
-
-    fn seek<'a>(&'a self, start: &'a Link, key: Key<'_>, guard: &Guard) -> Position<'a> {
-        self.search(start, key.list_key(), |dentry| dentry.order(key.parent, key.name), guard)
+        self.seek(key_of(dentry), guard);
     }
 
     /// Michael's search: the first unmarked element that is not before (key, order), taking marked ones out on the way.
@@ -404,14 +409,29 @@ impl Table {
     }
 }
 
-impl Position<'_> {
+impl<'g> Position<'g> {
+    /// The dentry of the name that was sought.
+    pub(super) fn dentry(&self) -> Option<DentryRef<'g>> {
+        // SAFETY: found under the guard of this lifetime.
+        self.found.then(|| unsafe { DentryRef::from_address(self.current) })
+    }
+
+    /// Puts the dentry of the name that was sought, and was not there, where it belongs. False, and nothing done, if things have
+    /// changed there meanwhile: it may be there by now.
+    pub(super) fn put(&self, dentry: DentryRef<'_>) -> bool {
+        debug_assert!(!self.found);
+        // Who kills a registered name may have marked it already: the mark is lost, and set again by who finds it dead.
+        #[cfg(not(memfs_loom))]
+        dentry.link.next.store(self.current, Ordering::Relaxed);
+        // Loom lets another thread's read-modify-write come after a plain store without having read it.
+        #[cfg(memfs_loom)]
+        dentry.link.next.swap(self.current, Ordering::Relaxed);
+        self.swing(dentry.address())
+    }
+
     fn swing(&self, next: u64) -> bool {
         // AcqRel: publishes the element put in. Fails if `previous` was marked or has got another successor.
         self.previous.next.compare_exchange(self.current, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    fn put(&self, element: u64) -> bool {
-        self.swing(element)
     }
 }
 
@@ -452,8 +472,9 @@ mod tests {
         for bucket in 1..4096_u32 {
             assert!(origin(bucket).reverse_bits() < bucket.reverse_bits());
             for hash in [bucket, bucket | 1 << 20, bucket | 0x7f00_0000] {
-                let key = Key { hash, parent: NodeId::ROOT, name: b"" };
-                assert!(bucket.reverse_bits() < key.list_key());
+                let key = Key::new(hash.reverse_bits(), NodeId::ROOT, "");
+                assert_eq!(key.bucket() & 0x7fff_ffff, hash);
+                assert!(bucket.reverse_bits() < key.list_key);
             }
         }
     }

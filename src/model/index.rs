@@ -198,9 +198,14 @@ impl NameUser<'_> {
         })
     }
 
-    /// Makes a file.
+    /// Makes a file, at once if that can be done, as the floor above does.
     pub fn create_file(&self, path: &str, value: u64) -> Result<u32, Refusal> {
-        self.create(path, Kind::File, false, value)
+        let at_once = self.with(|index, cx| {
+            let init = NodeInit { content: value, ..NodeInit::default() };
+            let Some(vacancy) = index.vacancy(path, index.spelled(path), cx.guard) else { return Ok(None) };
+            index.occupy(&vacancy, &init, cx).map(|made| made.map(|bound| bound.id.get()))
+        })?;
+        at_once.map_or_else(|| self.create(path, Kind::File, false, value), Ok)
     }
 
     /// Makes a file and the directories above it.
@@ -216,7 +221,7 @@ impl NameUser<'_> {
     /// Removes a file; the content it had when its name had gone.
     pub fn remove_file(&self, path: &str) -> Result<u64, Refusal> {
         self.with(|index, cx| {
-            let id = index.remove_file(&canonical(path), cx)?;
+            let id = index.remove_file(path, cx)?;
             Ok(Self::give_up(index, id, cx).expect("no handle is open"))
         })
     }

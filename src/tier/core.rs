@@ -398,12 +398,15 @@ impl Core {
 
     /// Drops one reference to a file that was unlinked or closed; the last one gives up its content.
     pub(crate) fn drop_ref(&self, local: &Local, id: NodeId) {
-        if !self.index.release(id) {
-            return;
+        self.release(local, &self.cx(local, &local.pin()), id);
+    }
+
+    /// The same under a guard that is there.
+    pub(crate) fn release(&self, local: &Local, cx: &Cx<'_>, id: NodeId) {
+        if self.index.release(id) {
+            self.empty(local, cx.guard, self.index.held(id));
+            self.index.retire(id, cx);
         }
-        let guard = local.pin();
-        self.empty(local, &guard, self.index.held(id));
-        self.index.retire(id, &self.cx(local, &guard));
     }
 
     /// Takes a node's content for good.
@@ -412,7 +415,9 @@ impl Core {
         while old.content() != Content::Gone {
             let bytes = self.locked_bytes(node, old, guard);
             if exchange(&node.content, old, Word::GONE.in_place_of(old)) {
-                self.locked.fetch_sub(bytes, Relaxed);
+                if bytes != 0 {
+                    self.locked.fetch_sub(bytes, Relaxed);
+                }
                 // SAFETY: unlinked by the exchange, under the guard.
                 unsafe { self.ground.retire_last(local, guard, old) };
                 return;

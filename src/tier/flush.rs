@@ -265,13 +265,10 @@ impl Core {
     /// also when the period is over.
     #[inline]
     pub(crate) fn acknowledge(&self, local: &Local) -> Result<()> {
-        match &self.log {
-            None => Ok(()),
-            Some(log) => self.acknowledge_logged(log, local),
-        }
+        self.log.as_ref().map_or(Ok(()), |log| self.acknowledge_in(log, local))
     }
 
-    fn acknowledge_logged(&self, log: &Log, local: &Local) -> Result<()> {
+    fn acknowledge_in(&self, log: &Log, local: &Local) -> Result<()> {
         if self.is_closed() {
             // Acquire: pairs with the Release in `commit`.
             let durable = log.durable.load(Acquire);

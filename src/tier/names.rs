@@ -26,7 +26,7 @@ impl Core {
     fn on_index<T>(
         &self,
         local: &Local,
-        path: &Canonical<'_>,
+        path: &str,
         run: impl Fn(&Index, &Cx<'_>) -> Result<T, IndexError>,
     ) -> Result<T> {
         self.check_open()?;
@@ -39,15 +39,16 @@ impl Core {
         });
         match done {
             Ok(result) => result.map_err(|error| self.index_error(error)),
-            Err(bytes) => Err(self.memory_limit(path.text(), bytes)),
+            Err(bytes) => Err(self.memory_limit(&canonical_name(path), bytes)),
         }
     }
 
     pub(crate) fn remove_file(&self, local: &Local, path: &str) -> Result<()> {
-        let path = self.canonical(path)?;
-        let id = self.on_index(local, &path, |index, cx| index.remove_file(&path, cx))?;
-        self.drop_ref(local, id);
-        Ok(())
+        self.on_index(local, path, |index, cx| {
+            let id = index.remove_file(path, cx)?;
+            self.release(local, cx, id);
+            Ok(())
+        })
     }
 
     pub(crate) fn remove_dir(&self, local: &Local, path: &str) -> Result<()> {
@@ -55,12 +56,12 @@ impl Core {
         if path.is_root() {
             return Err(root_stays());
         }
-        self.on_index(local, &path, |index, cx| index.remove_dir(&path, cx))
+        self.on_index(local, path.text(), |index, cx| index.remove_dir(&path, cx))
     }
 
     pub(crate) fn rename(&self, local: &Local, from: &str, to: &str) -> Result<()> {
         let (from, to) = (self.canonical(from)?, self.canonical(to)?);
-        let replaced = self.on_index(local, &from, |index, cx| index.rename(&from, &to, cx))?;
+        let replaced = self.on_index(local, from.text(), |index, cx| index.rename(&from, &to, cx))?;
         if let Some(id) = replaced {
             self.drop_ref(local, id);
         }
@@ -73,7 +74,7 @@ impl Core {
         if path.is_root() {
             return Ok(false);
         }
-        let made = self.on_index(local, &path, |index, cx| {
+        let made = self.on_index(local, path.text(), |index, cx| {
             let init = self.init(Word::EMPTY, Priority::NORMAL);
             Ok(match index.create(&path, Kind::Directory, parents, &init, cx)? {
                 Created::New(_) => Some(true),

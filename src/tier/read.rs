@@ -86,7 +86,7 @@ impl Core {
         let arena = &self.ground.arena;
         let (id, node, block, bytes) = match at {
             At::Path(path) => {
-                let glimpse = self.index.glimpse(path, guard)?;
+                let glimpse = self.index.glimpse(self.index.spelled(path), guard)?;
                 let Content::Ram(block) = raw_word(glimpse.node).content() else { return None };
                 if !glimpse.still(&self.index) {
                     return None;

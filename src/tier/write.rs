@@ -13,7 +13,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
-    index::{Created, IndexError, Kind, NodeId, NodeInit},
+    index::{Bound, Created, Glimpse, IndexError, Kind, NodeId, NodeInit, Vacancy},
     path::canonical_name,
     sync::Ordering::*,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Naming {
 impl Core {
     /// Replaces, or creates, the file `path` with `data`.
     pub(crate) fn write(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> Result<()> {
-        if self.overwrite(local, path, data, naming) {
+        if self.write_at_once(local, path, data, naming) {
             return Ok(());
         }
         let target = self.target(path, naming, &local.pin())?.map(|spot| heat::priority(spot.node));
@@ -51,25 +51,47 @@ impl Core {
         }
     }
 
-    /// Replaces a file that the path cache knows by `data`, where there is room for it; false, with nothing done, asks for the
-    /// long way. All of it under one guard: one look-up, and nothing that could wait.
-    fn overwrite(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> bool {
-        if data.is_empty() || data.len() > AT_ONCE_BYTES.min(self.config.chunk_bytes) || naming.create_new {
+    /// Replaces a file that the path cache knows by `data`, or makes one in a directory that is there, where there is room for
+    /// it; false, with nothing done, asks for the long way. All of it under one guard: one look-up, and nothing that could wait.
+    fn write_at_once(&self, local: &Local, path: &str, data: &[u8], naming: Naming) -> bool {
+        if data.is_empty() || data.len() > AT_ONCE_BYTES.min(self.config.chunk_bytes) || self.is_closed() {
             return false;
         }
         let guard = local.pin();
-        let Some(found) = self.index.glimpse_to_replace(path, &guard) else { return false };
+        let spelled = self.index.spelled(path);
+        let done = match self.index.glimpse_to_replace(spelled, &guard) {
+            Some(found) => !naming.create_new && self.overwrite(local, &found, data, naming, &guard),
+            None => {
+                let vacancy = self.index.vacancy(path, spelled, &guard);
+                vacancy.is_some_and(|vacancy| self.create_at_once(local, &vacancy, data, naming, &guard))
+            }
+        };
+        drop(guard);
+        if done {
+            self.jobs.nudge(self.budget());
+        }
+        done
+    }
+
+    fn overwrite(
+        &self,
+        local: &Local,
+        found: &Glimpse<'_>,
+        data: &[u8],
+        naming: Naming,
+        guard: &Guard,
+    ) -> bool {
         let spot = Spot::of(found.bound());
         let priority = naming.priority.unwrap_or_else(|| heat::priority(spot.node));
-        if priority.is_locked() || self.is_closed() {
+        if priority.is_locked() {
             return false;
         }
         let Some(staged) = self.stage_at_once(local, priority, data) else { return false };
         let chunks = [(0, staged.word)];
         let revision = Revision { reset: true, priority: naming.priority, chunks: &chunks, appends: false };
         let Ok(mut preparation) = self.try_prepare(local, revision) else { return false };
-        let change = (spot.word(self, &guard), staged.word);
-        if !self.replace(local, &guard, &spot, change, data.len() as u64, &mut preparation) {
+        let change = (spot.word(self, guard), staged.word);
+        if !self.replace(local, guard, &spot, change, data.len() as u64, &mut preparation) {
             return false;
         }
         if let Some(priority) = naming.priority
@@ -78,11 +100,33 @@ impl Core {
             heat::set_priority(self, spot.node, priority);
         }
         if let Content::Ram(block) = staged.word.content() {
-            self.index.lead(&found, self.ground.arena.near(block));
+            self.index.lead(found, self.ground.arena.near(block));
         }
         staged.publish();
-        drop(guard);
-        self.jobs.nudge(self.budget());
+        true
+    }
+
+    fn create_at_once<'g>(
+        &'g self,
+        local: &'g Local,
+        vacancy: &Vacancy<'g, '_>,
+        data: &[u8],
+        naming: Naming,
+        guard: &'g Guard,
+    ) -> bool {
+        let priority = naming.priority.unwrap_or_default();
+        if priority.is_locked() {
+            return false;
+        }
+        let Some(staged) = self.stage_at_once(local, priority, data) else { return false };
+        let chunks = [(0, staged.word)];
+        let note = self.note(priority, data.len() as u64, &chunks);
+        let init = NodeInit { note: &note, ..self.init(staged.word, priority) };
+        let Ok(Some(bound)) = self.index.occupy(vacancy, &init, &self.cx(local, guard)) else {
+            return false;
+        };
+        self.has_come(local, &bound, &chunks, guard);
+        staged.publish();
         true
     }
 
@@ -200,7 +244,9 @@ impl Core {
         if !self.swing(guard, spot, (old, word), len, preparation) {
             return false;
         }
-        self.locked.fetch_sub(locked, Relaxed);
+        if locked != 0 {
+            self.locked.fetch_sub(locked, Relaxed);
+        }
         self.request(local, spot.id, spot.node, guard);
         // SAFETY: unlinked by the exchange, under the guard.
         unsafe { self.ground.retire(local, guard, old) };
@@ -221,20 +267,16 @@ impl Core {
         if canonical.names_directory() {
             return Err(Error::IsADirectory { path: canonical.text().to_owned() });
         }
-        let note = if self.log.is_some() { log::note(priority, len, chunks) } else { Vec::new() };
+        let note = self.note(priority, len, chunks);
         let made = self.with_room(local, || {
             let guard = local.pin();
             let init = NodeInit { note: &note, ..self.init(word, priority) };
             match self.index.create(&canonical, Kind::File, true, &init, &self.cx(local, &guard)) {
                 Ok(Created::New(bound)) => {
-                    self.note_unflushed(local, self.block_bytes(chunks));
                     // A file that is removed again before it is held is as if it had come and gone before.
-                    if hold && !self.index.acquire(&bound) {
-                        return Ok(Ok(None));
-                    }
-                    self.request(local, bound.id, bound.node, &guard);
-                    self.give_up_if_closed(local, &guard, bound.node);
-                    Ok(Ok(Some(bound.id)))
+                    let held = !hold || self.index.acquire(&bound);
+                    self.has_come(local, &bound, chunks, &guard);
+                    Ok(Ok(held.then_some(bound.id)))
                 }
                 Ok(Created::Exists(_)) => Ok(Ok(None)),
                 Err(IndexError::Memory(bytes)) => Err(bytes),
@@ -242,6 +284,20 @@ impl Core {
             }
         });
         made.unwrap_or_else(|bytes| Err(self.memory_limit(canonical.text(), bytes)))
+    }
+
+    /// What the order of changes is told of a new file, if one is kept.
+    fn note(&self, priority: Priority, len: u64, chunks: &[(u64, Word)]) -> Vec<u64> {
+        if self.log.is_some() { log::note(priority, len, chunks) } else { Vec::new() }
+    }
+
+    /// What follows the creation of a file.
+    fn has_come(&self, local: &Local, bound: &Bound<'_>, chunks: &[(u64, Word)], guard: &Guard) {
+        if self.log.is_some() {
+            self.note_unflushed(local, self.block_bytes(chunks));
+        }
+        self.request(local, bound.id, bound.node, guard);
+        self.give_up_if_closed(local, guard, bound.node);
     }
 
     /// A file's own priority.

@@ -15,7 +15,7 @@ use crate::{
     path::Canonical,
     sync::Arc,
 };
-use std::mem::ManuallyDrop;
+use std::{cell::Cell, mem::ManuallyDrop};
 
 /// An index as a store would own it. Dropping it checks the structure, and that every byte comes back.
 struct Store {
@@ -33,6 +33,7 @@ struct Worker<'s> {
     handle: Handle,
     magazine: Magazine,
     nodes: PoolMagazine,
+    at_once: Cell<bool>,
 }
 
 fn path(text: &str) -> Canonical<'_> {
@@ -64,6 +65,7 @@ impl Store {
             handle: self.collector.register(),
             magazine: Magazine::new(),
             nodes: PoolMagazine::new(),
+            at_once: Cell::new(false),
         }
     }
 }
@@ -107,7 +109,15 @@ impl Worker<'_> {
     /// Whether it is new, and the node.
     fn create(&self, text: &str, kind: Kind, parents: bool) -> Result<(bool, NodeId), IndexError> {
         let init = NodeInit { content: 7, ..NodeInit::default() };
+        // Files at once, as the floor above makes them, and the long way, in turns.
+        let at_once = self.at_once.replace(!self.at_once.get()) && kind == Kind::File;
         self.with(|index, cx| {
+            if at_once
+                && let Some(vacancy) = index.vacancy(text, index.spelled(text), cx.guard)
+                && let Some(bound) = index.occupy(&vacancy, &init, cx)?
+            {
+                return Ok((true, bound.id));
+            }
             index.create(&path(text), kind, parents, &init, cx).map(|created| match created {
                 Created::New(bound) => (true, bound.id),
                 Created::Exists(bound) => (false, bound.id),
@@ -131,7 +141,7 @@ impl Worker<'_> {
     /// As the floor above does it: the name's reference is given up, and the node with the last.
     fn remove_file(&self, text: &str) -> Result<NodeId, IndexError> {
         self.with(|index, cx| {
-            index.remove_file(&path(text), cx).inspect(|&id| {
+            index.remove_file(text, cx).inspect(|&id| {
                 if index.release(id) {
                     index.retire(id, cx);
                 }

@@ -316,7 +316,7 @@ fn no_write_by_name_lands_after_the_name_has_gone() {
                 {
                 }
                 if round % 2 == 0 {
-                    assert_eq!(index.remove_file(&path("/name"), cx), Ok(id));
+                    assert_eq!(index.remove_file("/name", cx), Ok(id));
                 } else {
                     assert_eq!(index.rename(&path("/name"), &path("/aside"), cx), Ok(None));
                 }
@@ -332,7 +332,7 @@ fn no_write_by_name_lands_after_the_name_has_gone() {
                     );
                 }
                 if round % 2 == 1 {
-                    assert_eq!(index.remove_file(&path("/aside"), cx), Ok(id));
+                    assert_eq!(index.remove_file("/aside", cx), Ok(id));
                 }
                 if index.release(id) {
                     index.retire(id, cx);
@@ -342,4 +342,39 @@ fn no_write_by_name_lands_after_the_name_has_gone() {
         done.store(true, Ordering::SeqCst);
     });
     assert!(writes.load(Ordering::SeqCst) > 0);
+}
+
+#[test]
+fn a_vacancy_that_is_taken_meanwhile_is_left_alone() {
+    let store = Store::new();
+    let (stopped, other) = (store.worker(), store.worker());
+    stopped.mkdir("/d");
+    let init = NodeInit { content: 7, ..NodeInit::default() };
+    stopped.with(|index, cx| {
+        let vacancy = |text| index.vacancy(text, index.spelled(text), cx.guard);
+        let seen = ["/d/f", "/d/g", "/d/h"].map(|text| vacancy(text).expect("nothing is there"));
+        // Made by another; made and removed by another; and neighbours come between.
+        let taken = other.put("/d/f");
+        other.put("/d/g");
+        other.remove_file("/d/g").expect("just made");
+        for n in 0..2000 {
+            other.put(&format!("/d/{n}"));
+        }
+        let made = seen.map(|vacancy| index.occupy(&vacancy, &init, cx).expect("room").map(|bound| bound.id));
+        assert_eq!(made[0], None);
+        assert_eq!(other.lookup("/d/f"), Ok((taken, Kind::File)));
+        for (made, text) in [(made[1], "/d/g"), (made[2], "/d/h")] {
+            assert_eq!(other.lookup(text), Ok((made.expect("nothing is there"), Kind::File)));
+        }
+        assert!(vacancy("/d/f").is_none() && vacancy("/d").is_none() && vacancy("/").is_none());
+        assert!(vacancy("/none/f").is_none() && vacancy("/d/../f").is_none() && vacancy("/d/f2/").is_none());
+    });
+    stopped.with(|index, cx| {
+        let empty = index.vacancy("/e", index.spelled("/e"), cx.guard).expect("nothing is there");
+        assert!(index.occupy(&empty, &init, cx).expect("room").is_some());
+        other.mkdir("/gone");
+        let vacancy = index.vacancy("/gone/f", index.spelled("/gone/f"), cx.guard).expect("nothing is there");
+        other.remove_dir("/gone").expect("empty");
+        assert!(index.occupy(&vacancy, &init, cx).expect("room").is_none(), "its directory is gone");
+    });
 }
