@@ -24,8 +24,11 @@ mod magazine;
 #[cfg(memfs_loom)]
 #[path = "../model/arena.rs"]
 pub mod model;
+mod pages;
 mod poison;
 mod pool;
+mod recent;
+mod runs;
 mod sizes;
 mod slab;
 mod span;
