@@ -234,11 +234,7 @@ fn granule_bytes(slot_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize
     if !huge_pages || cfg!(memfs_loom) {
         return PAGE_GRANULE;
     }
-    if is_shared_huge(slot_bytes, limit_bytes) || slot_bytes.is_multiple_of(HUGE_GRANULE) {
-        HUGE_GRANULE
-    } else {
-        PAGE_GRANULE
-    }
+    if is_shared_huge(slot_bytes, limit_bytes) { HUGE_GRANULE } else { PAGE_GRANULE }
 }
 
 #[cfg(all(test, not(memfs_loom)))]
@@ -252,16 +248,14 @@ mod tests {
         assert!(huge(64, 512 << 20));
         assert!(!huge(80, 2 << 30), "its span is 10 MiB");
         assert!(!huge(4096, 1 << 40));
-        assert!(!huge(1 << 20, 1 << 40));
-        assert!(huge(4 << 20, 64 << 20), "whole huge pages anyway");
-        assert_eq!(granule_bytes(4 << 20, 1 << 40, false), PAGE_GRANULE);
+        assert_eq!(granule_bytes(64, 1 << 40, false), PAGE_GRANULE);
     }
 
     #[test]
     fn contents_come_in_rows_of_huge_pages_and_go_back_page_by_page() {
         let limit = 2 << 30;
-        // A page each; five pages for sixteen; sixteen of them in two huge pages.
-        for slot_bytes in [4096, 1280, 5 * 4096, 256 << 10] {
+        // A page each; five pages for sixteen.
+        for slot_bytes in [4096, 1280] {
             let budget = Budget::new(limit);
             let class = Class::content(slot_bytes, limit, true, 1).expect("address space");
             let span_bytes = class.slab.geometry.span_bytes();
@@ -291,10 +285,10 @@ mod tests {
     fn no_row_where_it_would_be_much() {
         let row = |slot, limit, huge| Class::content(slot, limit, huge, 1).unwrap().row_bytes;
         assert_eq!(row(4096, 1 << 30, true), HUGE_GRANULE);
-        assert_eq!(row(5 * 4096, 1 << 30, true), 2 * HUGE_GRANULE);
+        assert_eq!(row(1280, 1 << 30, true), 2 * HUGE_GRANULE);
         assert_eq!(row(4096, 256 << 20, true), 0);
         assert_eq!(row(4096, 1 << 30, false), 0);
-        assert_eq!(row(2 << 20, 1 << 30, true), 0, "a huge page each anyway");
+        assert_eq!(row(64, 1 << 30, true), 0, "in huge pages anyway");
         // Half of the limit is charged: no more than is needed.
         let (limit, budget) = (1 << 30, Budget::new(1 << 30));
         let class = Class::content(4096, limit, true, 1).unwrap();
@@ -307,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_region_begins_at_a_whole_granule() {
-        for (slot, limit) in [(64, 16_u64 << 30), (64, 1 << 20), (4 << 20, 64 << 20)] {
+        for (slot, limit) in [(64, 16_u64 << 30), (64, 1 << 20), (4096, 64 << 20)] {
             let class = Class::content(slot, limit, true, 1).expect("address space");
             assert_eq!(class.region.base().addr().get() % granule_bytes(slot, limit, true), 0);
         }

@@ -13,6 +13,8 @@ use super::{
         raw_size,
     },
 };
+#[cfg(all(test, not(memfs_loom)))]
+use super::runs::Runs;
 use crate::{
     failpoint::pass,
     map::PAGE_BYTES,
@@ -80,6 +82,18 @@ impl Arena {
 
     pub(super) fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    #[cfg(all(test, not(memfs_loom)))]
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs.as_ref().expect("long contents").runs
+    }
+
+    /// What `resident_in`, told of the runs' pages, says of them.
+    #[cfg(all(test, not(memfs_loom)))]
+    pub(super) fn resident_in_runs(&self, resident_in: impl Fn(*const u8, usize) -> u64) -> u64 {
+        let base = self.shapes[self.classes.len()].address(0);
+        self.runs.as_ref().map_or(0, |runs| resident_in(base, runs.runs.opened() * PAGE_BYTES))
     }
 
     #[inline]
@@ -211,7 +225,7 @@ impl Arena {
         );
         let (class, slot) = if len_bytes > PAGE_BYTES {
             let runs = self.runs.as_ref().expect("longer contents than a page are runs");
-            let pages = len_bytes.div_ceil(PAGE_BYTES);
+            let pages = runs.pages_for(len_bytes);
             let (window, slot) = runs.window(self.take_run(mag, runs, pages)?);
             let class = self.classes.len() + window;
             unpoison(self.shapes[class].address(slot), pages * PAGE_BYTES);

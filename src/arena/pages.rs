@@ -20,6 +20,7 @@ use super::{
     budget::Budget,
     class::{HUGE_GRANULE, PAGE_GRANULE, Region, metadata_reserve, region_bytes, wants_rows},
     runs::{Plan, Run, Runs},
+    sizes::pages_for,
 };
 use crate::{
     map::{PAGE_BYTES, Zeroed},
@@ -38,6 +39,7 @@ pub(super) struct Pages {
     headers: Zeroed<Header>,
     /// Bits of a page's number inside of its window.
     window_shift: u32,
+    longest_pages: usize,
     /// How many bits a length has.
     len_bits: u32,
 }
@@ -62,7 +64,7 @@ impl Pages {
         let region = Region::aligned(pages * PAGE_BYTES, PAGE_BYTES, PAGE_GRANULE, align_bytes)?;
         let len_bits = longest_bytes.ilog2() + 1;
         let window_shift = (BLOCK_REF_BITS - CLASS_BITS - len_bits).min(pages.next_power_of_two().ilog2());
-        Ok(Self { runs: Runs::new(plan)?, region, headers, window_shift, len_bits })
+        Ok(Self { runs: Runs::new(plan)?, region, headers, window_shift, longest_pages, len_bits })
     }
 
     /// The shapes of the windows.
@@ -74,6 +76,11 @@ impl Pages {
             let base = unsafe { base.add(first * PAGE_BYTES) };
             Shape::of_runs(base, PAGE_BYTES, self.len_bits)
         })
+    }
+
+    /// How many pages a content gets.
+    pub(super) fn pages_for(&self, len_bytes: usize) -> usize {
+        pages_for(len_bytes).min(self.longest_pages)
     }
 
     /// A page by its window, and its place there.

@@ -29,7 +29,7 @@
 use super::{
     bitmap::{Bitmap, FULL, WORD_BITS, WORD_SHIFT},
     budget::Budget,
-    recent::Recent,
+    recent::{Look, Recent},
 };
 use crate::{
     failpoint::pass,
@@ -40,7 +40,7 @@ use crossbeam_utils::CachePadded;
 use std::{io, ops::Range};
 
 /// Words with ready pages, and places in them, that a search looks at.
-const READY_LOOKS: usize = 48;
+const READY_LOOKS: usize = 128;
 /// Words that a search for bare pages looks at, unless the whole region is opened.
 const BARE_LOOKS: usize = 2048;
 /// How often a run is looked for, if others are faster.
@@ -184,7 +184,8 @@ impl Runs {
         let mut run = 0..0;
         while refunded + self.bytes(run.len()) < want_bytes {
             let want = (want_bytes - refunded - self.bytes(run.len())).div_ceil(self.bytes(1));
-            let Some(taken) = self.take_top(usize::try_from(want).unwrap_or(usize::MAX)) else { break };
+            let want = usize::try_from(want).unwrap_or(usize::MAX);
+            let Some(taken) = self.take_shortest(want).or_else(|| self.take_top(want)) else { break };
             if taken.end == run.start && run.len() + taken.len() <= TRIM_PAGES {
                 run.start = taken.start;
             } else {
@@ -212,6 +213,24 @@ impl Runs {
         budget.refund(bytes);
         self.put(pages);
         bytes
+    }
+
+    /// Takes the shortest of the runs of ready pages that were noted, or `most` pages of it.
+    fn take_shortest(&self, most: usize) -> Option<Range<usize>> {
+        self.recent.find(1, |page, step| {
+            let ready = self.ready_at(page, step);
+            if ready.is_empty() {
+                return Look::Forget;
+            }
+            let len = ready.len().min(most).min(TRIM_PAGES);
+            let Some(run) = self.take(ready.end - len..ready.end) else { return Look::Forget };
+            if run.missing > 0 {
+                self.give(run.pages);
+                return Look::Forget;
+            }
+            self.remember(ready.start);
+            Look::Taken(run.pages)
+        })
     }
 
     /// Takes the highest pages that are free and resident and stand in a row in one word, `most` of them at most.
@@ -281,25 +300,33 @@ impl Runs {
         }
     }
 
-    /// A run where pages were freed lately, if one is large enough as it is.
+    /// A run where pages were freed lately, if one is large enough as it is: the shortest.
     fn claim_recent(&self, pages: usize) -> Option<Run> {
-        self.recent.find(pages, |page| {
-            let ready = self.ready_around(page, pages);
+        self.recent.find(pages, |page, step| {
+            let ready = self.ready_at(page, step);
             if ready.is_empty() {
-                return Err(false);
+                return Look::Forget;
             }
             if ready.len() < pages {
-                return Err(true);
+                return Look::Keep;
             }
-            let run = self.take(ready.start..ready.start + pages).ok_or(false)?;
-            self.remember(run.pages.end);
-            Ok(run)
+            let Some(run) = self.take(ready.start..ready.start + pages) else { return Look::Forget };
+            if run.pages.end < ready.end {
+                self.remember(run.pages.end);
+            }
+            Look::Taken(run)
         })
+    }
+
+    /// The ready pages in a row around a place that was noted with this step; empty if they are more by now, or fewer.
+    fn ready_at(&self, page: usize, step: usize) -> Range<usize> {
+        let ready = self.ready_around(page, Recent::longest());
+        if Recent::step(ready.len()) == step { ready } else { page..page }
     }
 
     /// Notes a page, if it is ready, and how many are in a row there.
     fn remember(&self, page: usize) {
-        let ready = self.ready_around(page, self.recent.longest());
+        let ready = self.ready_around(page, Recent::longest());
         if !ready.is_empty() {
             self.recent.note(ready.start, ready.len());
         }

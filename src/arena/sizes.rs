@@ -47,6 +47,37 @@ pub(super) fn content_sizes(chunk_bytes: usize) -> Vec<usize> {
     (0..=content_class(chunk_bytes.min(PAGE_BYTES))).map(small_size).collect()
 }
 
+/// How many lengths of runs there are to a doubling.
+pub(super) const RUN_STEPS: usize = 1 << RUN_SHIFT;
+const RUN_SHIFT: u32 = 2;
+
+/// Lengths of runs by steps, some to a doubling: the last step that is not above `pages` (at least one).
+#[inline]
+pub(super) const fn run_step(pages: usize) -> usize {
+    if pages < RUN_STEPS {
+        return pages;
+    }
+    let top = pages.ilog2() - RUN_SHIFT;
+    ((top as usize + 1) << RUN_SHIFT) + (pages >> top & (RUN_STEPS - 1))
+}
+
+/// The reverse of `run_step`.
+#[inline]
+pub(super) const fn run_pages(step: usize) -> usize {
+    if step < RUN_STEPS {
+        return step;
+    }
+    (RUN_STEPS + step % RUN_STEPS) << (step / RUN_STEPS - 1)
+}
+
+/// How many pages a content of so many bytes gets: those it needs, and up to the next step, so that what one leaves fits others.
+#[inline]
+pub(super) const fn pages_for(len_bytes: usize) -> usize {
+    let pages = len_bytes.div_ceil(PAGE_BYTES);
+    let step = run_step(pages);
+    if run_pages(step) == pages { pages } else { run_pages(step + 1) }
+}
+
 /// The class that holds a raw allocation of `size_bytes`.
 #[inline]
 pub(super) const fn raw_class(size_bytes: usize) -> usize {
@@ -95,6 +126,20 @@ mod tests {
     fn there_are_no_more_classes_than_the_chunk_needs() {
         for (chunk, last) in [(512, 512), (600, 640), (4096, 4096), (9 * 4096, 4096), (1 << 20, 4096)] {
             assert_eq!(content_sizes(chunk).last(), Some(&last));
+        }
+    }
+
+    #[test]
+    fn runs_have_four_lengths_to_a_doubling() {
+        let lengths: Vec<usize> = (1..24).map(run_pages).collect();
+        let expected = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112];
+        assert_eq!(lengths, expected);
+        for pages in 1..=CHUNK_MAX_BYTES / PAGE_BYTES {
+            let step = run_step(pages);
+            assert!(run_pages(step) <= pages && pages < run_pages(step + 1));
+            let got = pages_for(pages * PAGE_BYTES);
+            assert_eq!(got, pages_for(pages * PAGE_BYTES - PAGE_BYTES + 1));
+            assert!(got >= pages && got <= pages + pages / 4 && run_pages(run_step(got)) == got);
         }
     }
 
