@@ -1,7 +1,7 @@
 //! The arena: no bit is lost, no slot is had twice, no block is read after its end.
 #![cfg(memfs_loom)]
 
-use memfs::model::arena::{Bits, BlockUser, Blocks, Place, Purse, Spans, WORD_BITS};
+use memfs::model::arena::{Bits, BlockUser, Blocks, Place, Purse, Spans, Stretch, WORD_BITS};
 use memfs_loom_tests::{Kind, Mutation, breaks, fails, model};
 
 const BITMAP: &str = "src/arena/bitmap.rs";
@@ -302,6 +302,107 @@ fn trim_against_use() {
 #[test]
 fn a_span_is_trimmed_while_others_allocate_and_free_in_it() {
     trim_against_use();
+}
+
+// ---------------------------------------------------------------- runs
+
+const RUNS: &str = "src/arena/runs.rs";
+
+/// All eight pages ready, none used.
+fn ready_stretch() -> Stretch {
+    let stretch = Stretch::new(8);
+    let all = stretch.claim(8).expect("room");
+    stretch.give(all);
+    stretch
+}
+
+fn take_and_give<const PAGES: usize>(stretch: &Stretch) {
+    if let Some(run) = stretch.claim(PAGES) {
+        assert_eq!(run.len(), PAGES);
+        stretch.give(run);
+    }
+}
+
+fn nothing_is_lost<const N: usize>(stretch: Stretch, _: [(); N]) {
+    stretch.check(0);
+}
+
+/// Of two runs of five pages in eight, over two words, there can be one at a time.
+fn runs_that_overlap() {
+    model(ready_stretch, [take_and_give::<5>, take_and_give::<6>], nothing_is_lost);
+}
+
+#[test]
+fn of_two_runs_that_overlap_one_is_had_at_a_time() {
+    runs_that_overlap();
+}
+
+#[test]
+fn broken_claim_of_a_run_in_two_steps_gives_a_page_twice() {
+    let mutation = || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Torn);
+    breaks(mutation, &["Causality violation", "freed twice", "concurrent"], runs_that_overlap);
+}
+
+#[test]
+fn broken_claim_of_a_run_without_acquire_takes_what_is_still_used() {
+    let mutation =
+        || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Relaxed);
+    breaks(mutation, RACE, runs_that_overlap);
+}
+
+/// A run is taken, written to and given back while its pages go back to the system.
+fn run_against_trim() {
+    fn trim(stretch: &Stretch) {
+        stretch.trim(6);
+    }
+    model(ready_stretch, [take_and_give::<3>, trim], nothing_is_lost);
+}
+
+#[test]
+fn a_run_is_used_or_given_back_to_the_system_never_both() {
+    run_against_trim();
+}
+
+#[test]
+fn broken_trim_that_leaves_pages_called_resident_is_seen() {
+    let mutation = || Mutation::at(RUNS, "self.resident.get(word).fetch_and(!mask", Kind::Skipped);
+    breaks(mutation, &["the structures agree", "charged and not resident"], run_against_trim);
+}
+
+#[test]
+fn broken_trim_that_does_not_refund_is_seen() {
+    let mutation = || Mutation::at("src/arena/budget.rs", "self.charged.fetch_sub(bytes", Kind::Skipped);
+    breaks(mutation, &["charged and not resident"], run_against_trim);
+}
+
+/// Nothing is ready where `ready` says so; one thread finds that out while another frees a run there.
+fn free_against_withdrawal() {
+    struct Used(Stretch, std::ops::Range<usize>);
+    fn set_up() -> Used {
+        let stretch = ready_stretch();
+        let run = stretch.claim(8).expect("all of it");
+        Used(stretch, run)
+    }
+    fn free(used: &Used) {
+        used.0.give(used.1.clone());
+    }
+    fn trim(used: &Used) {
+        used.0.trim(1);
+    }
+    model(set_up, [free, trim], |used, _| used.0.check(0));
+}
+
+#[test]
+fn a_run_that_is_freed_while_its_words_are_withdrawn_can_be_found() {
+    free_against_withdrawal();
+}
+
+#[test]
+fn broken_withdrawal_that_does_not_look_for_ready_pages_again_loses_them() {
+    let mutation = || {
+        Mutation::at(RUNS, "let resident = self.resident.get(word).load(Ordering::Relaxed);", Kind::Sees(0))
+    };
+    breaks(mutation, &["nobody knows", "out of sight"], free_against_withdrawal);
 }
 
 // ---------------------------------------------------------------- blocks

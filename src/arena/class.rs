@@ -114,7 +114,13 @@ impl Class {
         let granule = granule_bytes(slot_bytes, limit_bytes, huge_pages);
         let geometry = Geometry::new(slot_bytes, granule, region_bytes(limit_bytes), 0);
         let slab = Slab::new(geometry, Ground::untouched(&geometry)?)?;
-        Ok(Self { slab, region: Region::new(&geometry, granule, granule)?, headers: None, row_bytes: 0, batch })
+        Ok(Self {
+            slab,
+            region: Region::new(&geometry, granule, granule)?,
+            headers: None,
+            row_bytes: 0,
+            batch,
+        })
     }
 
     /// A class of content blocks, with headers.

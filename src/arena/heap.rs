@@ -1,5 +1,7 @@
 //! The arena: content blocks and raw memory in size classes, under one budget.
 
+#[cfg(all(test, not(memfs_loom)))]
+use super::runs::Runs;
 use super::{
     bitmap::Claim,
     block::{BlockRef, Header, Near, SHAPES, Shape},
@@ -13,8 +15,6 @@ use super::{
         raw_size,
     },
 };
-#[cfg(all(test, not(memfs_loom)))]
-use super::runs::Runs;
 use crate::{
     failpoint::pass,
     map::PAGE_BYTES,

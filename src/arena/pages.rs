@@ -55,7 +55,8 @@ impl Pages {
         let pages = space_bytes / PAGE_BYTES + SPACE_PART * longest_pages;
         let pages = pages.next_multiple_of(group_pages);
         // Two bits a page (free, resident), and summaries.
-        let overhead_bytes = (group_pages * HEADER_BYTES + group_pages.div_ceil(7) + group_pages / 8 + 1) as u64;
+        let overhead_bytes =
+            (group_pages * HEADER_BYTES + group_pages.div_ceil(7) + group_pages / 8 + 1) as u64;
         let leave_bytes = metadata_reserve(limit_bytes);
         let plan = Plan { page_bytes: PAGE_BYTES, pages, group_pages, overhead_bytes, leave_bytes, rows };
         let headers = Zeroed::new(pages)?;
