@@ -4,6 +4,8 @@
 //! BlockRef   63     56 55                          7+len_bits            7 6     0
 //!           |  zero   |   slot, as many bits as are left  |  length (bytes) | class |
 //! Header    | extent u64 | tail u32 | refs u32 |        one per slot, in an array beside the class's slots
+//!
+//! Of contents longer than a page the class says which window of the region, the slot which page of it is the first (`pages`).
 //! ```
 //!
 //! Invariants:

@@ -11,7 +11,7 @@ use super::{
 use crate::map::{PAGE_BYTES, Reservation, Zeroed};
 use std::{io, ops::Range, ptr::NonNull};
 
-/// Most address space of one class: 107 classes of it are 27 TiB, so that several stores fit into the 128 TiB a process
+/// Most address space of one class: 56 classes of it are 14 TiB, so that several stores fit into the 128 TiB a process
 /// has, whatever their limits say.
 const REGION_MAX_BYTES: u64 = if cfg!(memfs_loom) { 512 } else { 256 << 30 };
 /// The granule of classes on small pages.
