@@ -3,6 +3,7 @@
 
 use memfs::model::arena::{Bits, BlockUser, Blocks, Place, Purse, Spans, Stretch, WORD_BITS};
 use memfs_loom_tests::{Kind, Mutation, breaks, fails, model};
+use std::ops::Range;
 
 const BITMAP: &str = "src/arena/bitmap.rs";
 /// What the tests say when a member is out of sight for good.
@@ -316,24 +317,24 @@ fn ready_stretch() -> Stretch {
     stretch
 }
 
-fn take_and_give<const PAGES: usize>(stretch: &Stretch) {
-    if let Some(run) = stretch.claim(PAGES) {
-        assert_eq!(run.len(), PAGES);
-        stretch.give(run);
-    }
+fn take<const PAGES: usize>(stretch: &Stretch) -> Option<Range<usize>> {
+    stretch.claim(PAGES).inspect(|run| assert_eq!(run.len(), PAGES))
 }
 
-fn nothing_is_lost<const N: usize>(stretch: Stretch, _: [(); N]) {
+/// What was taken and what can be given back is all there is.
+fn all_is_there<const N: usize>(stretch: Stretch, taken: [Option<Range<usize>>; N]) {
+    stretch.check(taken.iter().flatten().map(|run| run.len()).sum());
+    taken.into_iter().flatten().for_each(|run| stretch.give(run));
     stretch.check(0);
 }
 
-/// Of two runs of five pages in eight, over two words, there can be one at a time.
+/// Of two runs of five pages and more in eight, over two words, there can be one.
 fn runs_that_overlap() {
-    model(ready_stretch, [take_and_give::<5>, take_and_give::<6>], nothing_is_lost);
+    model(ready_stretch, [take::<5>, take::<6>], all_is_there);
 }
 
 #[test]
-fn of_two_runs_that_overlap_one_is_had_at_a_time() {
+fn of_two_runs_that_overlap_one_is_had() {
     runs_that_overlap();
 }
 
@@ -343,19 +344,47 @@ fn broken_claim_of_a_run_in_two_steps_gives_a_page_twice() {
     breaks(mutation, &["Causality violation", "freed twice", "concurrent"], runs_that_overlap);
 }
 
+/// A stretch, all of which is used.
+struct Used(Stretch, Range<usize>);
+
+fn used_stretch() -> Used {
+    let stretch = ready_stretch();
+    let all = stretch.claim(8).expect("all of it");
+    Used(stretch, all)
+}
+
+fn free(used: &Used) -> Option<Range<usize>> {
+    used.0.give(used.1.clone());
+    None
+}
+
+/// A run is freed while another is looked for.
+fn free_against_claim() {
+    fn take(used: &Used) -> Option<Range<usize>> {
+        used.0.claim(6)
+    }
+    model(used_stretch, [free, take], |used, taken| all_is_there(used.0, taken));
+}
+
+#[test]
+fn a_run_is_freed_while_one_is_claimed() {
+    free_against_claim();
+}
+
 #[test]
 fn broken_claim_of_a_run_without_acquire_takes_what_is_still_used() {
     let mutation =
         || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Relaxed);
-    breaks(mutation, RACE, runs_that_overlap);
+    breaks(mutation, RACE, free_against_claim);
 }
 
-/// A run is taken, written to and given back while its pages go back to the system.
+/// A run is taken and written to while its pages go back to the system.
 fn run_against_trim() {
-    fn trim(stretch: &Stretch) {
-        stretch.trim(6);
+    fn trim(stretch: &Stretch) -> Option<Range<usize>> {
+        stretch.trim(3);
+        None
     }
-    model(ready_stretch, [take_and_give::<3>, trim], nothing_is_lost);
+    model(ready_stretch, [take::<3>, trim], all_is_there);
 }
 
 #[test]
@@ -377,19 +406,11 @@ fn broken_trim_that_does_not_refund_is_seen() {
 
 /// Nothing is ready where `ready` says so; one thread finds that out while another frees a run there.
 fn free_against_withdrawal() {
-    struct Used(Stretch, std::ops::Range<usize>);
-    fn set_up() -> Used {
-        let stretch = ready_stretch();
-        let run = stretch.claim(8).expect("all of it");
-        Used(stretch, run)
-    }
-    fn free(used: &Used) {
-        used.0.give(used.1.clone());
-    }
-    fn trim(used: &Used) {
+    fn trim(used: &Used) -> Option<Range<usize>> {
         used.0.trim(1);
+        None
     }
-    model(set_up, [free, trim], |used, _| used.0.check(0));
+    model(used_stretch, [free, trim], |used, taken| all_is_there(used.0, taken));
 }
 
 #[test]
