@@ -211,6 +211,10 @@ impl<T: Zeroable> Zeroed<T> {
         })
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Most memory the array can come to occupy.
     pub(crate) fn size_bytes(&self) -> usize {
         page_ceil(self.len * size_of::<T>())

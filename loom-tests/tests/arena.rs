@@ -1,8 +1,9 @@
 //! The arena: no bit is lost, no slot is had twice, no block is read after its end.
 #![cfg(memfs_loom)]
 
-use memfs::model::arena::{Bits, BlockUser, Blocks, Place, Purse, Spans, WORD_BITS};
+use memfs::model::arena::{Bits, BlockUser, Blocks, Place, Purse, Spans, Stretch, WORD_BITS};
 use memfs_loom_tests::{Kind, Mutation, breaks, fails, model};
+use std::ops::Range;
 
 const BITMAP: &str = "src/arena/bitmap.rs";
 /// What the tests say when a member is out of sight for good.
@@ -302,6 +303,127 @@ fn trim_against_use() {
 #[test]
 fn a_span_is_trimmed_while_others_allocate_and_free_in_it() {
     trim_against_use();
+}
+
+// ---------------------------------------------------------------- runs
+
+const RUNS: &str = "src/arena/runs.rs";
+
+/// All eight pages ready, none used.
+fn ready_stretch() -> Stretch {
+    let stretch = Stretch::new(8);
+    let all = stretch.claim(8).expect("room");
+    stretch.give(all);
+    stretch
+}
+
+fn take<const PAGES: usize>(stretch: &Stretch) -> Option<Range<usize>> {
+    stretch.claim(PAGES).inspect(|run| assert_eq!(run.len(), PAGES))
+}
+
+/// What was taken and what can be given back is all there is.
+fn all_is_there<const N: usize>(stretch: Stretch, taken: [Option<Range<usize>>; N]) {
+    stretch.check(taken.iter().flatten().map(|run| run.len()).sum());
+    taken.into_iter().flatten().for_each(|run| stretch.give(run));
+    stretch.check(0);
+}
+
+/// Of two runs of five pages and more in eight, over two words, there can be one.
+fn runs_that_overlap() {
+    model(ready_stretch, [take::<5>, take::<6>], all_is_there);
+}
+
+#[test]
+fn of_two_runs_that_overlap_one_is_had() {
+    runs_that_overlap();
+}
+
+#[test]
+fn broken_claim_of_a_run_in_two_steps_gives_a_page_twice() {
+    let mutation = || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Torn);
+    breaks(mutation, &["Causality violation", "freed twice", "concurrent"], runs_that_overlap);
+}
+
+/// A stretch, all of which is used.
+struct Used(Stretch, Range<usize>);
+
+fn used_stretch() -> Used {
+    let stretch = ready_stretch();
+    let all = stretch.claim(8).expect("all of it");
+    Used(stretch, all)
+}
+
+fn free(used: &Used) -> Option<Range<usize>> {
+    used.0.give(used.1.clone());
+    None
+}
+
+/// A run is freed while another is looked for.
+fn free_against_claim() {
+    fn take(used: &Used) -> Option<Range<usize>> {
+        used.0.claim(6)
+    }
+    model(used_stretch, [free, take], |used, taken| all_is_there(used.0, taken));
+}
+
+#[test]
+fn a_run_is_freed_while_one_is_claimed() {
+    free_against_claim();
+}
+
+#[test]
+fn broken_claim_of_a_run_without_acquire_takes_what_is_still_used() {
+    let mutation =
+        || Mutation::at(BITMAP, "match leaf.compare_exchange_weak(now, now & !mask", Kind::Relaxed);
+    breaks(mutation, RACE, free_against_claim);
+}
+
+/// A run is taken and written to while its pages go back to the system.
+fn run_against_trim() {
+    fn trim(stretch: &Stretch) -> Option<Range<usize>> {
+        stretch.trim(3);
+        None
+    }
+    model(ready_stretch, [take::<3>, trim], all_is_there);
+}
+
+#[test]
+fn a_run_is_used_or_given_back_to_the_system_never_both() {
+    run_against_trim();
+}
+
+#[test]
+fn broken_trim_that_leaves_pages_called_resident_is_seen() {
+    let mutation = || Mutation::at(RUNS, "self.resident.get(word).fetch_and(!mask", Kind::Skipped);
+    breaks(mutation, &["the structures agree", "charged and not resident"], run_against_trim);
+}
+
+#[test]
+fn broken_trim_that_does_not_refund_is_seen() {
+    let mutation = || Mutation::at("src/arena/budget.rs", "self.charged.fetch_sub(bytes", Kind::Skipped);
+    breaks(mutation, &["charged and not resident"], run_against_trim);
+}
+
+/// Nothing is ready where `ready` says so; one thread finds that out while another frees a run there.
+fn free_against_withdrawal() {
+    fn trim(used: &Used) -> Option<Range<usize>> {
+        used.0.trim(1);
+        None
+    }
+    model(used_stretch, [free, trim], |used, taken| all_is_there(used.0, taken));
+}
+
+#[test]
+fn a_run_that_is_freed_while_its_words_are_withdrawn_can_be_found() {
+    free_against_withdrawal();
+}
+
+#[test]
+fn broken_withdrawal_that_does_not_look_for_ready_pages_again_loses_them() {
+    let mutation = || {
+        Mutation::at(RUNS, "let resident = self.resident.get(word).load(Ordering::Relaxed);", Kind::Sees(0))
+    };
+    breaks(mutation, &["nobody knows", "out of sight"], free_against_withdrawal);
 }
 
 // ---------------------------------------------------------------- blocks

@@ -124,6 +124,12 @@ impl Bitmap {
         self.words.get(self.starts[level] + index)
     }
 
+    /// How many words `level` has.
+    fn len(&self, level: usize) -> usize {
+        let end = if level == 0 { self.words.len() } else { self.starts[level - 1] };
+        end - self.starts[level]
+    }
+
     /// The members of leaf word `word`, as they are at the moment or were.
     #[inline]
     pub(super) fn load(&self, word: usize) -> u64 {
@@ -208,6 +214,54 @@ impl Bitmap {
             }
             return Some(index);
         }
+    }
+
+    /// The lowest member from `from` on, as it is at the moment or was.
+    pub(super) fn next(&self, from: usize) -> Option<usize> {
+        // A bit of `level`, from which on there may be one that leads to the member.
+        let (mut level, mut at) = (0, from);
+        loop {
+            let index = at >> WORD_SHIFT;
+            if index >= self.len(level) {
+                return None;
+            }
+            // Relaxed: as in `find`.
+            let word = self.word(level, index).load(Ordering::Relaxed);
+            let rest = word & FULL << (at % WORD_BITS) & FULL;
+            if rest != 0 {
+                let bit = (index << WORD_SHIFT) + rest.trailing_zeros() as usize;
+                if level == 0 {
+                    return Some(bit);
+                }
+                (level, at) = (level - 1, bit << WORD_SHIFT);
+            } else if level + 1 == self.levels {
+                return None;
+            } else {
+                (level, at) = (level + 1, index + 1);
+            }
+        }
+    }
+
+    /// The highest member, as it is at the moment or was.
+    pub(super) fn last(&self) -> Option<usize> {
+        loop {
+            let word = self.find(End::High)?;
+            if let Some(bit) = self.load(word).checked_ilog2() {
+                return Some((word << WORD_SHIFT) + bit as usize);
+            }
+        }
+    }
+
+    /// Makes `member` one.
+    pub(super) fn put(&self, member: usize) {
+        let claim = Claim::one(member);
+        self.set(claim.word, claim.mask);
+    }
+
+    /// Makes `member` none; whether it was one.
+    pub(super) fn take(&self, member: usize) -> bool {
+        let claim = Claim::one(member);
+        self.claim_any(claim.word, claim.mask) != 0
     }
 
     /// Takes up to `count` members out of the first leaf word (from `end`) that has any.

@@ -4,6 +4,8 @@
 //! BlockRef   63     56 55                          7+len_bits            7 6     0
 //!           |  zero   |   slot, as many bits as are left  |  length (bytes) | class |
 //! Header    | extent u64 | tail u32 | refs u32 |        one per slot, in an array beside the class's slots
+//!
+//! Of contents longer than a page the class says which window of the region, the slot which page of it is the first (`pages`).
 //! ```
 //!
 //! Invariants:
@@ -18,7 +20,7 @@ use std::ptr::NonNull;
 
 /// Bits of a reference that floors above may use for tags: none of these.
 pub(crate) const BLOCK_REF_BITS: u32 = 56;
-const CLASS_BITS: u32 = 7;
+pub(super) const CLASS_BITS: u32 = 7;
 /// As many shapes as there are values of the class field, so that looking one up needs no check.
 pub(super) const SHAPES: usize = 1 << CLASS_BITS;
 
@@ -46,7 +48,7 @@ impl BlockRef {
 
     #[inline]
     pub(super) fn pack(class: usize, shape: &Shape, slot: usize, len_bytes: usize) -> Self {
-        debug_assert!(class < SHAPES && len_bytes <= shape.slot_bytes as usize);
+        debug_assert!(class < SHAPES && len_bytes >> shape.len_bits == 0);
         let slot_and_len = (slot as u64) << shape.len_bits | len_bytes as u64;
         Self::from_bits(slot_and_len << CLASS_BITS | class as u64)
     }
@@ -90,6 +92,11 @@ impl Shape {
         let slot_bits = slots.next_power_of_two().ilog2();
         assert!(CLASS_BITS + len_bits + slot_bits <= BLOCK_REF_BITS, "{slots} slots of {slot_bytes} bytes");
         Self { base, slot_bytes: u32::try_from(slot_bytes).expect("a chunk is 64 MiB at most"), len_bits }
+    }
+
+    /// Of a window of runs: a slot is a page, and a content has several. Who makes it sees to it that the slots fit.
+    pub(super) fn of_runs(base: NonNull<u8>, page_bytes: usize, len_bits: u32) -> Self {
+        Self { base, slot_bytes: page_bytes as u32, len_bits }
     }
 
     #[inline]

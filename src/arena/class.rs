@@ -11,11 +11,11 @@ use super::{
 use crate::map::{PAGE_BYTES, Reservation, Zeroed, prefetch_to_write};
 use std::{io, ops::Range, ptr::NonNull};
 
-/// Most address space of one class: 107 classes of it are 27 TiB, so that several stores fit into the 128 TiB a process
+/// Most address space of one class: 56 classes of it are 14 TiB, so that several stores fit into the 128 TiB a process
 /// has, whatever their limits say.
 const REGION_MAX_BYTES: u64 = if cfg!(memfs_loom) { 512 } else { 256 << 30 };
 /// The granule of classes on small pages.
-const PAGE_GRANULE: usize = if cfg!(memfs_loom) { 256 } else { PAGE_BYTES };
+pub(super) const PAGE_GRANULE: usize = if cfg!(memfs_loom) { 256 } else { PAGE_BYTES };
 /// The granule of classes on huge pages.
 pub(super) const HUGE_GRANULE: usize = 2 << 20;
 /// Largest slot that shares a huge page with others: larger ones become free in whole pages often enough that giving
@@ -24,7 +24,7 @@ const HUGE_SLOT_MAX_BYTES: usize = 512;
 /// A class on huge pages is made only where its span is at most this part of the limit.
 const HUGE_SPAN_PART: u64 = 256;
 /// Contents come in rows of spans that are huge pages, as long as there is much room: with this part of the limit charged, at most.
-const ROW_CHARGED_PART: u64 = 2;
+pub(super) const ROW_CHARGED_PART: u64 = 2;
 
 /// How large the regions of an arena are: as large as everything in one class could need.
 pub(super) fn region_bytes(limit_bytes: u64) -> usize {
@@ -48,20 +48,25 @@ pub(super) struct Region {
 }
 
 impl Region {
-    fn new(geometry: &Geometry, granule_bytes: usize) -> io::Result<Self> {
-        Self::aligned(geometry, granule_bytes, granule_bytes)
+    fn new(geometry: &Geometry, granule_bytes: usize, align_bytes: usize) -> io::Result<Self> {
+        Self::aligned(geometry.region_bytes(), geometry.slot_bytes, granule_bytes, align_bytes)
     }
 
-    fn aligned(geometry: &Geometry, granule_bytes: usize, align_bytes: usize) -> io::Result<Self> {
+    pub(super) fn aligned(
+        bytes: usize,
+        slot_bytes: usize,
+        granule_bytes: usize,
+        align_bytes: usize,
+    ) -> io::Result<Self> {
         let spare_bytes = align_bytes.saturating_sub(PAGE_BYTES);
-        let pages = Reservation::new(geometry.region_bytes() + spare_bytes)?;
+        let pages = Reservation::new(bytes + spare_bytes)?;
         if granule_bytes == HUGE_GRANULE {
             pages.advise_huge()
         } else {
             pages.refuse_huge()
         }
         let skew_bytes = pages.ptr().addr().get().wrapping_neg() % align_bytes;
-        Ok(Self { pages, skew_bytes, slot_bytes: geometry.slot_bytes })
+        Ok(Self { pages, skew_bytes, slot_bytes })
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -75,7 +80,7 @@ impl Region {
     }
 
     /// The same for slots of which some may lie in a huge page of their own.
-    fn populate_row(&self, slots: Range<usize>) {
+    pub(super) fn populate_row(&self, slots: Range<usize>) {
         let bytes = slots.start * self.slot_bytes..slots.end * self.slot_bytes;
         if bytes.start.next_multiple_of(HUGE_GRANULE) + HUGE_GRANULE <= bytes.end {
             self.pages.populate_huge(self.skew_bytes + bytes.start..self.skew_bytes + bytes.end);
@@ -86,7 +91,7 @@ impl Region {
 
     /// # Safety
     /// Nobody can reach the slots, which are whole pages.
-    unsafe fn decommit(&self, slots: Range<usize>) {
+    pub(super) unsafe fn decommit(&self, slots: Range<usize>) {
         let at = |slot: usize| self.skew_bytes + slot * self.slot_bytes;
         // SAFETY: no reference into the slots is alive (caller).
         unsafe { self.pages.decommit(at(slots.start)..at(slots.end)) };
@@ -109,7 +114,13 @@ impl Class {
         let granule = granule_bytes(slot_bytes, limit_bytes, huge_pages);
         let geometry = Geometry::new(slot_bytes, granule, region_bytes(limit_bytes), 0);
         let slab = Slab::new(geometry, Ground::untouched(&geometry)?)?;
-        Ok(Self { slab, region: Region::new(&geometry, granule)?, headers: None, row_bytes: 0, batch })
+        Ok(Self {
+            slab,
+            region: Region::new(&geometry, granule, granule)?,
+            headers: None,
+            row_bytes: 0,
+            batch,
+        })
     }
 
     /// A class of content blocks, with headers.
@@ -132,7 +143,7 @@ impl Class {
         let slab = Slab::new(geometry, ground)?.leaving(metadata_reserve(limit_bytes));
         let row_bytes = row_bytes(&geometry, granule, limit_bytes, huge_pages);
         let align_bytes = if row_bytes > 0 { HUGE_GRANULE } else { granule };
-        let region = Region::aligned(&geometry, granule, align_bytes)?;
+        let region = Region::new(&geometry, granule, align_bytes)?;
         Ok(Self { slab, region, headers: Some(headers), row_bytes, batch })
     }
 
@@ -221,11 +232,15 @@ pub(super) fn is_shared_huge(slot_bytes: usize, limit_bytes: u64) -> bool {
 fn row_bytes(geometry: &Geometry, granule_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize {
     let divides = HUGE_GRANULE.is_multiple_of(geometry.span_bytes());
     let row_bytes = if divides { HUGE_GRANULE } else { 2 * HUGE_GRANULE };
-    let serves = huge_pages
-        && granule_bytes < HUGE_GRANULE
+    let serves = granule_bytes < HUGE_GRANULE
         && geometry.span_bytes() < row_bytes
-        && row_bytes as u64 <= limit_bytes / HUGE_SPAN_PART;
-    if serves && !cfg!(memfs_loom) { row_bytes } else { 0 }
+        && wants_rows(row_bytes, limit_bytes, huge_pages);
+    if serves { row_bytes } else { 0 }
+}
+
+/// Whether rows of so many bytes are no more than a small part of the limit.
+pub(super) fn wants_rows(row_bytes: usize, limit_bytes: u64, huge_pages: bool) -> bool {
+    huge_pages && row_bytes as u64 <= limit_bytes / HUGE_SPAN_PART && !cfg!(memfs_loom)
 }
 
 /// What becomes resident at once in a class: a page, or a huge page where it can be charged and given back as one.
@@ -233,11 +248,7 @@ fn granule_bytes(slot_bytes: usize, limit_bytes: u64, huge_pages: bool) -> usize
     if !huge_pages || cfg!(memfs_loom) {
         return PAGE_GRANULE;
     }
-    if is_shared_huge(slot_bytes, limit_bytes) || slot_bytes.is_multiple_of(HUGE_GRANULE) {
-        HUGE_GRANULE
-    } else {
-        PAGE_GRANULE
-    }
+    if is_shared_huge(slot_bytes, limit_bytes) { HUGE_GRANULE } else { PAGE_GRANULE }
 }
 
 #[cfg(all(test, not(memfs_loom)))]
@@ -251,16 +262,14 @@ mod tests {
         assert!(huge(64, 512 << 20));
         assert!(!huge(80, 2 << 30), "its span is 10 MiB");
         assert!(!huge(4096, 1 << 40));
-        assert!(!huge(1 << 20, 1 << 40));
-        assert!(huge(4 << 20, 64 << 20), "whole huge pages anyway");
-        assert_eq!(granule_bytes(4 << 20, 1 << 40, false), PAGE_GRANULE);
+        assert_eq!(granule_bytes(64, 1 << 40, false), PAGE_GRANULE);
     }
 
     #[test]
     fn contents_come_in_rows_of_huge_pages_and_go_back_page_by_page() {
         let limit = 2 << 30;
-        // A page each; five pages for sixteen; sixteen of them in two huge pages.
-        for slot_bytes in [4096, 1280, 5 * 4096, 256 << 10] {
+        // A page each; five pages for sixteen.
+        for slot_bytes in [4096, 1280] {
             let budget = Budget::new(limit);
             let class = Class::content(slot_bytes, limit, true, 1).expect("address space");
             let span_bytes = class.slab.geometry.span_bytes();
@@ -290,10 +299,10 @@ mod tests {
     fn no_row_where_it_would_be_much() {
         let row = |slot, limit, huge| Class::content(slot, limit, huge, 1).unwrap().row_bytes;
         assert_eq!(row(4096, 1 << 30, true), HUGE_GRANULE);
-        assert_eq!(row(5 * 4096, 1 << 30, true), 2 * HUGE_GRANULE);
+        assert_eq!(row(1280, 1 << 30, true), 2 * HUGE_GRANULE);
         assert_eq!(row(4096, 256 << 20, true), 0);
         assert_eq!(row(4096, 1 << 30, false), 0);
-        assert_eq!(row(2 << 20, 1 << 30, true), 0, "a huge page each anyway");
+        assert_eq!(row(64, 1 << 30, true), 0, "in huge pages anyway");
         // Half of the limit is charged: no more than is needed.
         let (limit, budget) = (1 << 30, Budget::new(1 << 30));
         let class = Class::content(4096, limit, true, 1).unwrap();
@@ -306,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_region_begins_at_a_whole_granule() {
-        for (slot, limit) in [(64, 16_u64 << 30), (64, 1 << 20), (4 << 20, 64 << 20)] {
+        for (slot, limit) in [(64, 16_u64 << 30), (64, 1 << 20), (4096, 64 << 20)] {
             let class = Class::content(slot, limit, true, 1).expect("address space");
             assert_eq!(class.region.base().addr().get() % granule_bytes(slot, limit, true), 0);
         }

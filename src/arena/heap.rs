@@ -1,17 +1,19 @@
 //! The arena: content blocks and raw memory in size classes, under one budget.
 
+#[cfg(all(test, not(memfs_loom)))]
+use super::runs::Runs;
 use super::{
     bitmap::Claim,
     block::{BlockRef, Header, Near, SHAPES, Shape},
     budget::Budget,
     class::Class,
     magazine::{Magazine, Reach},
+    pages::Pages,
     poison::{poison, unpoison},
     sizes::{
         CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_class, content_sizes, raw_class,
         raw_size,
     },
-    slab::{Slab, Surplus},
 };
 use crate::{
     failpoint::pass,
@@ -26,9 +28,13 @@ const EXPECTED_LINES: usize = 4;
 
 /// RAM under one budget. See the module's head for its parts and invariants.
 pub(crate) struct Arena {
-    /// By class: content, smallest first, then raw. Inline, so that a reader goes from here to the bytes.
+    /// By class: content of up to a page, smallest first, then raw, then the windows of longer contents. Inline, so that a reader goes
+    /// from here to the bytes.
     shapes: [Shape; SHAPES],
+    /// But for the windows.
     classes: Box<[Class]>,
+    /// The longer contents, where there are any.
+    runs: Option<Box<Pages>>,
     /// Where the raw classes begin.
     pub(super) raw_from: usize,
     chunk_bytes: usize,
@@ -60,7 +66,13 @@ impl Arena {
             let geometry = &class.slab.geometry;
             *shape = Shape::new(class.region.base(), geometry.slot_bytes, geometry.slots());
         }
-        Ok(Self { shapes, classes, raw_from, chunk_bytes, huge_pages, reach, budget })
+        let has_runs = chunk_bytes > PAGE_BYTES;
+        let runs = has_runs.then(|| Pages::new(chunk_bytes, limit_bytes, huge_pages).map(Box::new));
+        let runs = runs.transpose()?;
+        for (window, shape) in runs.iter().flat_map(|runs| runs.shapes()).enumerate() {
+            shapes[classes.len() + window] = shape;
+        }
+        Ok(Self { shapes, classes, runs, raw_from, chunk_bytes, huge_pages, reach, budget })
     }
 
     /// Whether huge pages are asked for where they serve.
@@ -76,6 +88,18 @@ impl Arena {
         &self.classes
     }
 
+    #[cfg(all(test, not(memfs_loom)))]
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs.as_ref().expect("long contents").runs
+    }
+
+    /// What `resident_in`, told of the runs' pages, says of them.
+    #[cfg(all(test, not(memfs_loom)))]
+    pub(super) fn resident_in_runs(&self, resident_in: impl Fn(*const u8, usize) -> u64) -> u64 {
+        let base = self.shapes[self.classes.len()].address(0);
+        self.runs.as_ref().map_or(0, |runs| resident_in(base, runs.runs.opened() * PAGE_BYTES))
+    }
+
     #[inline]
     fn shape(&self, b: BlockRef) -> &Shape {
         &self.shapes[b.class()]
@@ -89,6 +113,14 @@ impl Arena {
     /// What magazines know this arena by.
     fn id(&self) -> usize {
         self.classes.as_ptr().addr()
+    }
+
+    /// The runs, and the first page of the run that `b` is, if it is one.
+    #[inline]
+    fn run(&self, b: BlockRef) -> Option<(&Pages, usize)> {
+        let window = b.class().checked_sub(self.classes.len())?;
+        let runs = self.runs.as_ref().expect("who has a run has runs");
+        Some((runs, runs.page(window, self.slot(b))))
     }
 
     /// A free slot of `class`: the one place where memory becomes somebody's.
@@ -113,7 +145,7 @@ impl Arena {
         let mut claim = loop {
             match class_of.claim(&self.budget, *batch) {
                 Some(claim) => break claim,
-                None if self.make_room(mag, slab) => {}
+                None if self.make_room(mag, slab.first_use_bytes()) => {}
                 // Others may have given back meanwhile what this thread no longer found.
                 None => break class_of.claim(&self.budget, *batch)?,
             }
@@ -126,33 +158,34 @@ impl Arena {
         slot
     }
 
-    /// Turns free memory of whatever class into room in the budget for a span of `slab`; whether there was any.
-    fn make_room(&self, mag: &Magazine, slab: &Slab) -> bool {
-        self.drain(mag);
-        let left_bytes = self.budget.limit().saturating_sub(self.budget.charged());
-        let want_bytes = slab.first_use_bytes().saturating_sub(left_bytes).max(1);
-        let given = self.trim_surplus(want_bytes);
-        given + self.trim(want_bytes.saturating_sub(given)) > 0
+    /// The same for contents of two pages and more: a run of free pages, all of them resident.
+    fn take_run(&self, mag: &Magazine, runs: &Pages, pages: usize) -> Option<usize> {
+        loop {
+            let Some(mut run) = runs.claim(&self.budget, pages) else {
+                if self.make_room(mag, runs.runs.need_bytes(pages)) {
+                    continue;
+                }
+                return None;
+            };
+            pass("allocate: run claimed");
+            loop {
+                if runs.back(&self.budget, &mut run) {
+                    pass("allocate: run backed");
+                    return Some(run.pages.start);
+                }
+                if !self.make_room(mag, runs.runs.need_bytes(run.missing)) {
+                    runs.runs.give(run.pages);
+                    return None;
+                }
+            }
+        }
     }
 
-    /// As [`trim`](Self::trim), from the classes that have the largest share of their slots free, as far as those are counted: what
-    /// a class has free beyond the others it is least likely to need next. (Were it always the largest class that gives, every
-    /// large content that comes would have to get its pages anew.)
-    fn trim_surplus(&self, want_bytes: u64) -> u64 {
-        let mut refunded = 0;
-        while refunded < want_bytes {
-            let counted = self.classes[..self.raw_from].iter();
-            let counted = counted.filter_map(|class| Some((class, class.slab.surplus()?)));
-            let most = counted.max_by_key(|(_, surplus)| surplus.share);
-            let Some((class, Surplus { bytes, .. })) = most else { break };
-            // Some of it at once: pages that lie together go by one call.
-            let given = class.trim(&self.budget, (want_bytes - refunded).min(bytes / 4).max(1));
-            if given == 0 {
-                break;
-            }
-            refunded += given;
-        }
-        refunded
+    /// Turns free memory, wherever it is, into room in the budget for what needs so many bytes of it; whether there was any.
+    fn make_room(&self, mag: &Magazine, need_bytes: u64) -> bool {
+        self.drain(mag);
+        let left_bytes = self.budget.limit().saturating_sub(self.budget.charged());
+        self.trim(need_bytes.saturating_sub(left_bytes).max(1)) > 0
     }
 
     /// The one place where memory becomes nobody's.
@@ -172,6 +205,19 @@ impl Arena {
         self.classes[class].slab.give(Claim::one(slot));
     }
 
+    /// The same for the run that `b` is, of which the last reference is gone.
+    fn put_run(&self, b: BlockRef, runs: &Pages, page: usize) {
+        let (start, capacity) = (self.shape(b).address(self.slot(b)), runs.capacity(page));
+        #[cfg(memfs_loom)]
+        {
+            crate::model::forget(start.addr(), capacity);
+            crate::model::dies(start.addr());
+        }
+        poison(start, capacity);
+        pass("free: run nobody's, not free");
+        runs.give(page);
+    }
+
     /// A block for `len_bytes` of content (1 to the chunk size): unpublished, its bytes unspecified, with one reference,
     /// `tail` the length and `extent` zero. `None`: the budget has no room, and trimming found none;
     /// evict, try again. (Near the limit that can be so for a moment only, while another thread opens a span.)
@@ -181,19 +227,30 @@ impl Arena {
             "{len_bytes} bytes of at most {}",
             self.chunk_bytes
         );
-        let class = content_class(len_bytes);
-        let slot = self.take_slot(mag, class)?;
-        if let Some(next) = mag.peek(class) {
-            self.expect_alloc(class, next, len_bytes);
-        }
+        let (class, slot) = if len_bytes > PAGE_BYTES {
+            let runs = self.runs.as_ref().expect("longer contents than a page are runs");
+            let pages = runs.pages_for(len_bytes);
+            let (window, slot) = runs.window(self.take_run(mag, runs, pages)?);
+            let class = self.classes.len() + window;
+            unpoison(self.shapes[class].address(slot), pages * PAGE_BYTES);
+            (class, slot)
+        } else {
+            let class = content_class(len_bytes);
+            let slot = self.take_slot(mag, class)?;
+            if let Some(next) = mag.peek(class) {
+                self.expect_alloc(class, next, len_bytes);
+            }
+            (class, slot)
+        };
         #[cfg(memfs_loom)]
         crate::model::born(self.shapes[class].address(slot).addr());
+        let b = BlockRef::pack(class, &self.shapes[class], slot, len_bytes);
         // Relaxed: whoever publishes the block releases these with it.
-        let header = self.classes[class].header(slot);
+        let header = self.header_of(b);
         header.extent.store(0, Ordering::Relaxed);
         header.tail.store(len_bytes as u32, Ordering::Relaxed);
         header.refs.store(1, Ordering::Relaxed);
-        Some(BlockRef::pack(class, &self.shapes[class], slot, len_bytes))
+        Some(b)
     }
 
     /// Starts to bring near what is written first of a slot that this thread is going to take next: its header, and where its bytes
@@ -215,7 +272,7 @@ impl Arena {
     #[inline]
     pub(crate) unsafe fn bytes(&self, b: BlockRef) -> &[u8] {
         let shape = self.shape(b);
-        debug_assert!(shape.len(b) <= shape.slot_bytes());
+        debug_assert!(shape.len(b) <= self.capacity(b));
         #[cfg(memfs_loom)]
         crate::model::touch_bytes(shape.address(shape.slot(b)).addr(), shape.len(b));
         // SAFETY: the slot is in its class's region (`alloc` made `b`), the length at most the slot's (`pack`); alive and
@@ -243,8 +300,10 @@ impl Arena {
     /// Starts to bring near what is written of the block that was meant, or some other, when it is let go.
     #[inline(always)]
     pub(crate) fn expect_release(&self, near: Near) {
-        if let Some(class) = self.classes.get(near.class()) {
-            class.prefetch_header(near.slot());
+        match (self.classes.get(near.class()), &self.runs) {
+            (Some(class), _) => class.prefetch_header(near.slot()),
+            (None, Some(runs)) => runs.prefetch_header(near.class() - self.classes.len(), near.slot()),
+            (None, None) => {}
         }
     }
 
@@ -255,8 +314,8 @@ impl Arena {
     #[inline]
     pub(crate) unsafe fn slack_mut(&self, b: BlockRef, from: usize, len: usize) -> *mut u8 {
         let shape = self.shape(b);
-        let fits = from.checked_add(len).is_some_and(|end| end <= shape.slot_bytes());
-        assert!(fits, "{len} bytes at {from} of a block of {}", shape.slot_bytes());
+        let fits = from.checked_add(len).is_some_and(|end| end <= self.capacity(b));
+        assert!(fits, "{len} bytes at {from} of a block of {}", self.capacity(b));
         #[cfg(memfs_loom)]
         crate::model::touch(shape.address(shape.slot(b)).addr());
         shape.address(shape.slot(b)).wrapping_add(from)
@@ -266,13 +325,24 @@ impl Arena {
     pub(crate) fn header(&self, b: BlockRef) -> &Header {
         #[cfg(memfs_loom)]
         crate::model::touch(self.shape(b).address(self.slot(b)).addr());
-        self.classes[b.class()].header(self.slot(b))
+        self.header_of(b)
     }
 
-    /// How many bytes fit into the block.
+    #[inline]
+    fn header_of(&self, b: BlockRef) -> &Header {
+        match self.run(b) {
+            Some((runs, page)) => runs.header(page),
+            None => self.classes[b.class()].header(self.slot(b)),
+        }
+    }
+
+    /// How many bytes fit into the block, which is allocated.
     #[inline]
     pub(crate) fn capacity(&self, b: BlockRef) -> usize {
-        self.shape(b).slot_bytes()
+        match self.run(b) {
+            Some((runs, page)) => runs.capacity(page),
+            None => self.shape(b).slot_bytes(),
+        }
     }
 
     /// How many bytes the reference says are in it.
@@ -284,7 +354,7 @@ impl Arena {
     /// The same block, with another length.
     pub(crate) fn with_len(&self, b: BlockRef, len_bytes: usize) -> BlockRef {
         let shape = self.shape(b);
-        assert!(len_bytes <= shape.slot_bytes(), "{len_bytes} bytes in a block of {}", shape.slot_bytes());
+        assert!(len_bytes <= self.capacity(b), "{len_bytes} bytes in a block of {}", self.capacity(b));
         BlockRef::pack(b.class(), shape, shape.slot(b), len_bytes)
     }
 
@@ -334,8 +404,11 @@ impl Arena {
             // Acquire: pairs with the Release of all the others who let go.
             fence(Ordering::Acquire);
         }
-        // SAFETY: from `alloc`, and the last reference is gone.
-        unsafe { self.put_slot(b.class(), self.slot(b)) };
+        match self.run(b) {
+            Some((runs, page)) => self.put_run(b, runs, page),
+            // SAFETY: from `alloc`, and the last reference is gone.
+            None => unsafe { self.put_slot(b.class(), self.slot(b)) },
+        }
         true
     }
 
@@ -359,11 +432,12 @@ impl Arena {
         unsafe { self.put_slot(class, self.shapes[class].slot_at(ptr)) };
     }
 
-    /// Gives wholly free spans back to the system, large classes first and from the top of each, until at least
-    /// `want_bytes` are refunded or there are none. Costs a look per class that has none. Returns the bytes refunded.
+    /// Gives free pages of runs and then wholly free spans back to the system, large classes first and from the top of each, until
+    /// at least `want_bytes` are refunded or there are none. Costs a look per class that has none. Returns the bytes refunded.
     pub(crate) fn trim(&self, want_bytes: u64) -> u64 {
         let (contents, raws) = self.classes.split_at(self.raw_from);
-        let mut refunded = 0;
+        let runs = self.runs.as_ref().filter(|runs| !runs.runs.looks_untrimmable());
+        let mut refunded = runs.map_or(0, |runs| runs.trim(&self.budget, want_bytes));
         for class in contents.iter().rev().chain(raws.iter().rev()) {
             if refunded >= want_bytes {
                 break;
@@ -375,22 +449,25 @@ impl Arena {
         refunded
     }
 
-    /// Bytes that are charged but free, magazines not counted; a scan of everything that was ever used.
+    /// Bytes that are charged but free, magazines not counted; a scan of all small classes that were ever used.
     pub(crate) fn free_resident_bytes(&self) -> u64 {
         let free = |class: &Class| (class.slab.ready_slots() * class.slab.geometry.slot_bytes) as u64;
-        self.classes.iter().map(free).sum()
+        let of_runs = self.runs.as_ref().map_or(0, |runs| runs.runs.ready_bytes());
+        of_runs + self.classes.iter().map(free).sum::<u64>()
     }
 
     /// What the arena itself has charged to the budget: resident spans, their headers, and bitmaps.
     #[cfg(any(test, memfs_loom, debug_assertions, feature = "validate"))]
     pub(crate) fn charged_bytes(&self) -> u64 {
-        self.classes.iter().map(|class| class.slab.charged_bytes()).sum()
+        let of_runs = self.runs.as_ref().map_or(0, |runs| runs.runs.charged_bytes());
+        of_runs + self.classes.iter().map(|class| class.slab.charged_bytes()).sum::<u64>()
     }
 
     #[cfg(any(test, memfs_loom))]
     /// What of that stays charged when all is free and trimmed: bits of bitmaps, two or three for every slot ever used.
     pub(crate) fn overhead_bytes(&self) -> u64 {
-        self.classes.iter().map(|class| class.slab.overhead_bytes()).sum()
+        let of_runs = self.runs.as_ref().map_or(0, |runs| runs.runs.overhead_bytes());
+        of_runs + self.classes.iter().map(|class| class.slab.overhead_bytes()).sum::<u64>()
     }
 
     /// Gives back what the magazine holds: at thread exit, or when memory is short.
@@ -404,6 +481,9 @@ impl Arena {
         for class in &self.classes {
             let size = class.slab.geometry.slot_bytes;
             class.slab.validate().map_err(|what| format!("class of {size} bytes: {what}"))?;
+        }
+        if let Some(runs) = &self.runs {
+            runs.runs.validate().map_err(|what| format!("runs: {what}"))?;
         }
         let (own, charged) = (self.charged_bytes(), self.budget.charged());
         if own > charged {
@@ -422,6 +502,9 @@ impl Drop for Arena {
         for (shape, class) in self.shapes.iter().zip(&self.classes) {
             let used = class.slab.geometry.slots_of(0..class.slab.used_spans()).end;
             unpoison(shape.address(0), used * shape.slot_bytes());
+        }
+        if let Some(runs) = &self.runs {
+            unpoison(self.shapes[self.classes.len()].address(0), runs.runs.opened() * PAGE_BYTES);
         }
     }
 }

@@ -22,22 +22,12 @@ use super::{
 };
 use crate::{
     failpoint::pass,
-    map::PAGE_BYTES,
     sync::{AtomicUsize, Ordering, fence},
 };
 use std::{io, ops::Range};
 
-/// Slots of this size and more are counted.
-pub(super) const COUNTED_BYTES: usize = 2 * PAGE_BYTES;
 /// Most bytes that one trim holds in its hands, out of reach of everybody, while it gives them back.
 const RUN_BYTES: usize = 2 << 20;
-
-/// What a class has ready.
-pub(super) struct Surplus {
-    pub(super) bytes: u64,
-    /// Of all that it has resident, in 1/1024.
-    pub(super) share: u64,
-}
 
 pub(super) struct Slab {
     pub(super) geometry: Geometry,
@@ -45,9 +35,6 @@ pub(super) struct Slab {
     ready: Bitmap,
     /// Spans that became wholly ready; absent where a span is one slot.
     whole: Option<Bitmap>,
-    /// How many slots are ready, where slots are so large that counting them costs nothing beside what is done with them: a
-    /// figure, off by what is under way.
-    ready_count: Option<AtomicUsize>,
     /// How many spans are charged.
     backed: AtomicUsize,
     /// All other spans.
@@ -62,8 +49,6 @@ impl Slab {
             geometry,
             ready: Bitmap::new(geometry.slots())?,
             whole: if geometry.span_shift > 0 { Some(Bitmap::new(geometry.spans)?) } else { None },
-            ready_count: (geometry.span_shift == 0 && geometry.slot_bytes >= COUNTED_BYTES)
-                .then(|| AtomicUsize::new(0)),
             backed: AtomicUsize::new(0),
             ground,
             leave_bytes: 0,
@@ -96,7 +81,6 @@ impl Slab {
         let (mut words, mask) = self.geometry.words(span);
         let word = words.next().expect("a span has a word");
         let taken = pick(mask, End::Low, count);
-        // Counted spans are one slot, which is taken.
         if taken != mask {
             self.ready.set(word, mask & !taken);
         }
@@ -140,9 +124,7 @@ impl Slab {
     /// Takes up to `count` ready slots.
     #[inline]
     pub(super) fn claim_ready(&self, count: u32) -> Option<Claim> {
-        let claim = self.ready.claim(End::Low, count);
-        claim.iter().for_each(|claim| self.count_taken(claim));
-        claim
+        self.ready.claim(End::Low, count)
     }
 
     /// Charges for a span and takes it from the ground.
@@ -164,10 +146,6 @@ impl Slab {
     /// Makes slots that nobody uses any more ready for everybody.
     #[inline]
     pub(super) fn give(&self, claim: Claim) {
-        if let Some(count) = &self.ready_count {
-            // Before the slots can be had, so that the count does not fall below zero. Relaxed: a figure.
-            count.fetch_add(claim.mask.count_ones() as usize, Ordering::Relaxed);
-        }
         let before = self.ready.set(claim.word, claim.mask);
         pass("free: ready, its span not noted");
         assert!(
@@ -221,9 +199,7 @@ impl Slab {
     /// one word: a span that becomes whole too late for the look has its hint entered after ours was taken.
     fn take_whole(&self) -> Option<usize> {
         let Some(whole) = &self.whole else {
-            let mut claim = self.ready.claim(End::High, 1)?;
-            self.count_taken(&claim);
-            return claim.pop();
+            return self.ready.claim(End::High, 1)?.pop();
         };
         loop {
             let span = whole.claim(End::High, 1)?.pop()?;
@@ -287,22 +263,7 @@ impl Slab {
 
     /// Takes the ready ones of a span's slots in `word`: for quarantine.
     pub(super) fn claim_ready_in(&self, word: usize, mask: u64) -> u64 {
-        let taken = self.ready.claim_any(word, mask);
-        self.count_taken(&Claim { word, mask: taken });
-        taken
-    }
-
-    fn count_taken(&self, claim: &Claim) {
-        if let Some(count) = &self.ready_count {
-            count.fetch_sub(claim.mask.count_ones() as usize, Ordering::Relaxed);
-        }
-    }
-
-    /// What is ready of slots that are counted, if any is.
-    pub(super) fn surplus(&self) -> Option<Surplus> {
-        let ready = self.ready_count.as_ref()?.load(Ordering::Relaxed) as u64;
-        let share = (ready << 10) / (self.backed_spans() as u64).max(1);
-        (ready > 0).then_some(Surplus { bytes: ready * self.geometry.slot_bytes as u64, share })
+        self.ready.claim_any(word, mask)
     }
 
     /// The slots of leaf word `word` that are ready, as they are at the moment or were.
@@ -371,10 +332,6 @@ impl Slab {
         }
         if self.ready.bound() > self.geometry.slots_of(0..used).end {
             return Err(format!("slot {} is ready, {used} spans are used", self.ready.bound() - 1));
-        }
-        let (counted, ready) = (self.surplus().map_or(0, |surplus| surplus.bytes), self.ready_slots());
-        if self.ready_count.is_some() && counted != (ready * self.geometry.slot_bytes) as u64 {
-            return Err(format!("{ready} slots are ready, {counted} bytes of them are counted"));
         }
         let mut backed = 0;
         for span in 0..used {

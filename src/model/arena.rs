@@ -1,4 +1,4 @@
-//! The arena's mechanisms, for the model tests: bitmap, budget, slab, blocks under an epoch.
+//! The arena's mechanisms, for the model tests: bitmap, budget, slab, runs, blocks under an epoch.
 
 #[path = "arena_cases.rs"]
 pub mod cases;
@@ -7,6 +7,7 @@ use super::{
     Arena, BlockRef, Budget, Magazine,
     bitmap::{Bitmap, Claim, End},
     ground::Ground,
+    runs::{Plan, Runs},
     slab::Slab,
     span::Geometry,
 };
@@ -15,6 +16,7 @@ use crate::{
     model::{Seats, pinned},
     sync::{Arc, Ordering},
 };
+use std::ops::Range;
 
 /// Bits of a leaf word.
 pub const WORD_BITS: usize = super::bitmap::WORD_BITS;
@@ -118,6 +120,69 @@ impl Spans {
     pub fn check(&self) {
         self.slab.validate().expect("the structures agree");
         assert_eq!(self.slab.charged_bytes(), self.budget.charged());
+    }
+}
+
+/// A region of eight pages, in two words, with its budget; each page's memory is watched for races.
+pub struct Stretch {
+    runs: Runs,
+    budget: Budget,
+    memory: Vec<loom::cell::UnsafeCell<()>>,
+}
+
+impl Stretch {
+    const PAGES: usize = 8;
+    const PAGE_BYTES: u64 = 256;
+
+    /// With room in the budget for so many pages.
+    pub fn new(pages: usize) -> Self {
+        let plan = Plan {
+            page_bytes: Self::PAGE_BYTES as usize,
+            pages: Self::PAGES,
+            group_pages: Self::PAGES,
+            overhead_bytes: 1,
+            leave_bytes: 0,
+            rows: false,
+        };
+        let memory = (0..Self::PAGES).map(|_| loom::cell::UnsafeCell::new(())).collect();
+        let budget = Budget::new(1 + pages as u64 * Self::PAGE_BYTES);
+        Self { runs: Runs::new(plan).expect("small"), budget, memory }
+    }
+
+    fn touch(&self, pages: Range<usize>) {
+        pages.for_each(|page| self.memory[page].with_mut(|_| ()));
+    }
+
+    /// A run of so many pages, written to.
+    pub fn claim(&self, pages: usize) -> Option<Range<usize>> {
+        let mut run = self.runs.claim(&self.budget, pages, |row| self.touch(row))?;
+        if !self.runs.back(&self.budget, &mut run, |gap| self.touch(gap)) {
+            self.runs.give(run.pages);
+            return None;
+        }
+        self.touch(run.pages.clone());
+        Some(run.pages)
+    }
+
+    /// Gives it back.
+    pub fn give(&self, pages: Range<usize>) {
+        self.touch(pages.clone());
+        self.runs.give(pages);
+    }
+
+    /// Gives so many ready pages back to the system, or all there are; how many.
+    pub fn trim(&self, pages: usize) -> usize {
+        let bytes = pages as u64 * Self::PAGE_BYTES;
+        (self.runs.trim(&self.budget, bytes, |gone| self.touch(gone)) / Self::PAGE_BYTES) as usize
+    }
+
+    /// With nobody else at work: every structure agrees, and all that is not `used` can be given back.
+    pub fn check(&self, used: usize) {
+        self.runs.validate().expect("the structures agree");
+        assert_eq!(self.runs.charged_bytes(), self.budget.charged(), "charged and not resident");
+        self.trim(usize::MAX >> 8);
+        self.runs.validate().expect("the structures agree");
+        assert_eq!(self.runs.backed_pages(), used, "pages are out of sight");
     }
 }
 
