@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 /// Lengths are told apart by their steps (`run_step`), up to this one, which has all that are longer.
 const STEPS: usize = if cfg!(memfs_loom) { 2 } else { 9 * RUN_STEPS };
 /// How many places are kept of each, and looked at.
-const PLACES: usize = if cfg!(memfs_loom) { 1 } else { 16 };
+const PLACES: usize = if cfg!(memfs_loom) { 1 } else { 32 };
 
 #[derive(Default)]
 struct Places {

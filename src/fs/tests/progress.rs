@@ -194,13 +194,19 @@ fn a_thread_that_stands_still_anywhere_holds_up_nobody() {
     let swaps = stand_everywhere(SWAPS, open, 80, 15_000, true);
     let met: Vec<_> = met.union(&swaps).copied().collect();
     let expected = [
+        "allocate: run backed",
+        "allocate: run claimed",
         "allocate: slots claimed",
         "append: space reserved",
         "append: written, not published",
         "change: made, nothing retired",
         "change: staged",
+        "claim a run: a word of it is taken",
+        "claim a run: charged, not resident",
+        "free a run: free, not known to be ready",
         "free: nobody's, not ready",
         "free: ready, its span not noted",
+        "free: run nobody's, not free",
         "index",
         "retire: unlinked",
         "set: not announced",
@@ -211,6 +217,8 @@ fn a_thread_that_stands_still_anywhere_holds_up_nobody() {
         "swap-out: extent taken",
         "swap-out: written",
         "trim: pages gone, spans not in the ground",
+        "trim: run taken",
+        "trim: run's pages gone, not free",
         "trim: spans taken",
         "withdraw: not looked",
     ];
