@@ -146,7 +146,10 @@ impl Core {
             flusher.take(log, local);
         }
         let loose = std::mem::take(&mut flusher.loose);
-        let done = loose.iter().try_for_each(|id| self.firm_up_one(local, *id));
+        // In the order of their nodes: as they lie in memory, and the same in every run of a model.
+        let mut ids: Vec<NodeId> = loose.iter().copied().collect();
+        ids.sort_unstable();
+        let done = ids.into_iter().try_for_each(|id| self.firm_up_one(local, id));
         if done.is_err() {
             flusher.loose = loose;
         }
