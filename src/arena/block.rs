@@ -1,7 +1,7 @@
 //! What a block is called and what stands beside it: the packed reference and the out-of-line header.
 //!
 //! ```text
-//! BlockRef   63     56 55                          7+len_bits            7 6     0
+//! BlockRef   63     54 53                          7+len_bits            7 6     0
 //!           |  zero   |   slot, as many bits as are left  |  length (bytes) | class |
 //! Header    | extent u64 | tail u32 | refs u32 |        one per slot, in an array beside the class's slots
 //!
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants:
-//! 1. A reference fits in 56 bits: `7 + len_bits + slot bits`, checked when a class is made (`Shape::new`).
+//! 1. A reference fits in 54 bits: `7 + len_bits + slot bits`, checked when a class is made (`Shape::new`).
 //! 2. Reading a block needs its reference and its class's shape, nothing from the header.
 
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
 use std::ptr::NonNull;
 
 /// Bits of a reference that floors above may use for tags: none of these.
-pub(crate) const BLOCK_REF_BITS: u32 = 56;
+pub(crate) const BLOCK_REF_BITS: u32 = 54;
 pub(super) const CLASS_BITS: u32 = 7;
 /// As many shapes as there are values of the class field, so that looking one up needs no check.
 pub(super) const SHAPES: usize = 1 << CLASS_BITS;
 
-/// A block and the length of the bytes in it, in 56 bits.
+/// A block and the length of the bytes in it, in 54 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BlockRef(u64);
 

@@ -37,7 +37,7 @@ mod sparse;
 #[cfg(all(test, not(memfs_loom)))]
 mod tests;
 
-pub(crate) use block::{BlockRef, Near};
+pub(crate) use block::{BLOCK_REF_BITS, BlockRef, Near};
 pub(crate) use budget::Budget;
 pub(crate) use class::metadata_reserve;
 pub(crate) use heap::Arena;

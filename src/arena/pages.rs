@@ -16,11 +16,11 @@
 //! 2. Pages that `Runs` says are not resident went back to the system, or were never touched.
 
 use super::{
-    block::{BLOCK_REF_BITS, CLASS_BITS, HEADER_BYTES, Header, Shape},
+    block::{BLOCK_REF_BITS, CLASS_BITS, HEADER_BYTES, Header, SHAPES, Shape},
     budget::Budget,
     class::{HUGE_GRANULE, PAGE_GRANULE, Region, metadata_reserve, region_bytes, wants_rows},
     runs::{Plan, Run, Runs},
-    sizes::pages_for,
+    sizes::{MAX_CLASSES, pages_for},
 };
 use crate::{
     map::{PAGE_BYTES, Zeroed, prefetch_to_write},
@@ -32,6 +32,9 @@ use std::io;
 const SPACE_PART: usize = 16;
 /// Most address space: four times what one class of small contents has.
 const SPACE_MAX_BYTES: usize = 1 << 40;
+
+/// As many as there are numbers of classes left. (288 GiB, where chunks are of 64 MiB, the longest.)
+const MAX_WINDOWS: usize = SHAPES - MAX_CLASSES;
 
 pub(super) struct Pages {
     pub(super) runs: Runs,
@@ -52,8 +55,10 @@ impl Pages {
         let is_huge = rows || huge_pages && longest_bytes >= HUGE_GRANULE;
         let group_pages = if is_huge { HUGE_GRANULE / PAGE_BYTES } else { HEADERS_IN_PAGE };
         let space_bytes = (region_bytes(limit_bytes).saturating_mul(SPACE_PART)).min(SPACE_MAX_BYTES);
+        let len_bits = longest_bytes.ilog2() + 1;
+        let slot_bits = BLOCK_REF_BITS - CLASS_BITS - len_bits;
         let pages = space_bytes / PAGE_BYTES + SPACE_PART * longest_pages;
-        let pages = pages.next_multiple_of(group_pages);
+        let pages = pages.next_multiple_of(group_pages).min(MAX_WINDOWS << slot_bits);
         // Two bits a page (free, resident), and summaries.
         let overhead_bytes =
             (group_pages * HEADER_BYTES + group_pages.div_ceil(7) + group_pages / 8 + 1) as u64;
@@ -63,8 +68,7 @@ impl Pages {
         headers.refuse_huge();
         let align_bytes = if is_huge { HUGE_GRANULE } else { PAGE_GRANULE };
         let region = Region::aligned(pages * PAGE_BYTES, PAGE_BYTES, PAGE_GRANULE, align_bytes)?;
-        let len_bits = longest_bytes.ilog2() + 1;
-        let window_shift = (BLOCK_REF_BITS - CLASS_BITS - len_bits).min(pages.next_power_of_two().ilog2());
+        let window_shift = slot_bits.min(pages.next_power_of_two().ilog2());
         Ok(Self { runs: Runs::new(plan)?, region, headers, window_shift, longest_pages, len_bits })
     }
 

@@ -308,7 +308,7 @@ fn long_contents_have_room_in_a_reference_wherever_they_are() {
     let (arena, mag) = (arena(1 << 40, 64 << 20), Magazine::new());
     let runs = arena.runs();
     let last = runs.plan.pages - 2;
-    assert!(last * PAGE_BYTES > 1 << 39);
+    assert!(last * PAGE_BYTES > 1 << 38);
     let b = arena.alloc(&mag, 64 << 20).expect("room");
     assert_eq!((arena.len(b), arena.capacity(b)), (64 << 20, 64 << 20));
     assert!(release(&arena, b));

@@ -77,12 +77,29 @@ impl Files {
         Self::open(StorageMode::Temp, MemoryDisk::default(), LIMIT_BYTES, 1)
     }
 
-    /// An empty store that keeps an order of changes, and that nobody flushes but who calls `flush`.
+    /// An empty store that keeps an order of changes, each with a record, and that nobody flushes but who calls `flush`.
     pub fn lasting() -> Self {
         Self::open(StorageMode::Persist, MemoryDisk::default(), LIMIT_BYTES, 0)
     }
 
+    /// The same, where changes may have no record of their own.
+    pub fn loose() -> Self {
+        let (disk, durability) = (MemoryDisk::default(), Durability::OnClose);
+        Self::open_as(StorageMode::Persist, disk, LIMIT_BYTES, 0, durability)
+    }
+
     fn open(mode: StorageMode, disk: MemoryDisk, memory_limit_bytes: u64, boost_threshold: u32) -> Self {
+        // Nobody acknowledges anything here, so nobody waits.
+        Self::open_as(mode, disk, memory_limit_bytes, boost_threshold, Durability::Sync)
+    }
+
+    fn open_as(
+        mode: StorageMode,
+        disk: MemoryDisk,
+        memory_limit_bytes: u64,
+        boost_threshold: u32,
+        durability: Durability,
+    ) -> Self {
         let config = Config {
             memory_limit_bytes,
             mode,
@@ -95,7 +112,7 @@ impl Files {
             huge_pages: false,
             operation_log: None,
             chunk_bytes_asked: false,
-            durability: Durability::OnClose,
+            durability,
         };
         let core = Core::with_disk(config, Arc::new(disk.clone())).expect("a small store");
         let seats = Seats::new(|| &raw const *core.acquire_local());

@@ -40,8 +40,7 @@ impl Core {
         if flusher.tried || come < BETWEEN.max(flusher.taken.len() as u64) {
             return;
         }
-        let Some(consumer) = &mut flusher.consumer else { return };
-        log.order.take(consumer, &mut flusher.taken, || local.pin());
+        flusher.take(log, local);
         let dropped = take_superseded(&mut flusher.taken);
         self.let_go(log, dropped, |_| true, local);
     }

@@ -90,6 +90,11 @@ impl Core {
                 }
                 continue;
             };
+            if word.is_bare() {
+                drop(guard);
+                self.give_record(local, at)?;
+                continue;
+            }
             let plan = change.on(len).ok_or_else(|| too_long(at, change))?;
             let unchanged = match change {
                 Change::SetLen(new_len) => new_len == len,

@@ -19,6 +19,7 @@ use super::{
     limbo::{Freed, Limbo},
     local::Local,
     log::ContentChange,
+    loose::Looseness,
     word::Word,
 };
 use crate::{
@@ -76,6 +77,7 @@ pub(crate) struct Log {
     /// Whose turn to flush it is: the address of the thread's local, or 0.
     turn: AtomicUsize,
     pub(super) led: Led,
+    pub(super) looseness: Looseness,
     /// Whether the flusher's thread has something to do before its time.
     nudged: AtomicBool,
     /// Whether there may be changes to let go of.
@@ -106,6 +108,8 @@ pub(super) struct Flusher {
     pub(super) journal: Option<Journal>,
     /// Taken from the order and not durable yet.
     pub(super) taken: Vec<Taken>,
+    /// Files whose content may be loose, of records that were taken.
+    pub(super) loose: HashSet<NodeId, foldhash::fast::RandomState>,
     /// They were, or may have been, written to disk in part: they keep their numbers.
     pub(super) tried: bool,
     /// Where their bytes are.
@@ -132,6 +136,7 @@ impl Log {
             consumer: Some(consumer),
             journal: Some(journal),
             taken: Vec::new(),
+            loose: HashSet::default(),
             tried: false,
             placed: Placed::default(),
             dead: Vec::new(),
@@ -150,6 +155,7 @@ impl Log {
             flusher: Mutex::new(flusher),
             turn: AtomicUsize::new(0),
             led: Led::new(),
+            looseness: Looseness::new(durability),
             nudged: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
             sleeping: Mutex::new(()),
@@ -213,11 +219,12 @@ impl Log {
 
     /// Whether something is in the order that is not durable yet.
     pub(crate) fn has_unflushed(&self, guard: &Guard) -> bool {
-        self.waiting(guard) > 0
+        self.waiting(guard) > 0 || self.looseness.has_any()
     }
 
     pub(super) fn waiting(&self, guard: &Guard) -> u64 {
-        self.order.last_place(guard).saturating_sub(self.durable.load(Relaxed))
+        // Acquire: pairs with the Release in `committed`; what is loose by changes that are durable is known by then.
+        self.order.last_place(guard).saturating_sub(self.durable.load(Acquire))
     }
 
     fn millis(&self) -> u64 {
@@ -270,6 +277,8 @@ impl Core {
 
     fn acknowledge_in(&self, log: &Log, local: &Local) -> Result<()> {
         if self.is_closed() {
+            // What failed has no record, and is told to who closes.
+            let _ = self.firm_up(local);
             // Acquire: pairs with the Release in `commit`.
             let durable = log.durable.load(Acquire);
             return if durable < log.order.last_place(&local.pin()) { Err(Error::Closed) } else { Ok(()) };
@@ -394,15 +403,14 @@ impl Core {
 
     /// Takes what is in the order, and encodes all that is taken; the bytes go into segments (invariant 4).
     pub(super) fn encode_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<Digest> {
-        let (
-            Flusher { consumer: Some(consumer), journal: Some(journal), taken, placed, encoded, .. },
-            Some(limbo),
-        ) = (flusher, &self.ground.limbo)
-        else {
+        let Some(limbo) = &self.ground.limbo else { return Err(Error::Closed) };
+        let firm = self.firm_up_all(log, flusher, local)?;
+        let reading = limbo.begin();
+        flusher.take(log, local);
+        drop(firm);
+        let Flusher { journal: Some(journal), taken, placed, encoded, .. } = flusher else {
             return Err(Error::Closed);
         };
-        let reading = limbo.begin();
-        log.order.take(consumer, taken, || local.pin());
         let digest = Digest::of(taken, self.config.chunk_bytes as u64);
         let held = self.hold_needed(taken, &digest, placed, local);
         // What is replaced from now on is not kept, and comes back while it is still in the caches of who writes.

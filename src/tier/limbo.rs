@@ -1,8 +1,9 @@
 //! Limbo: what left a content word before the change that replaced it was durable.
 //!
 //! # Invariants
-//! 1. What is put here was unlinked by a change that has its place in the order. Whoever takes the dead and then a batch from
-//!    the order therefore has, or had before, every change that freed them.
+//! 1. What is put here was unlinked by a change that has its place in the order, or (a block; see `loose`) that the next flush gives
+//!    one before it begins. Whoever takes the dead and then a batch from the order therefore has, or had before, every change that
+//!    freed them.
 //! 2. A block is kept here while a flush may want to hold it, to read it then, even if it is on disk: that may be the start of it only, or have
 //!    to be written again. One that was replaced: until the flush that had begun by then has read; a later one sees the
 //!    replacement. One that goes with its file: until the next flush is over, for nothing replaces it, and a change may have
@@ -80,7 +81,7 @@ impl Limbo {
     /// Takes a block that left its content word if a flush may want to read it (invariant 2); it `goes` with its file, or was
     /// replaced.
     ///
-    /// What replaced it has its place in the order. SeqCst here and in `begin`: if this does not see that a flush has begun,
+    /// What replaced it has its place in the order, or has it when a flush begins. SeqCst here and in `begin`: if this does not see that a flush has begun,
     /// that flush sees the replacement, and does not need the block.
     pub(crate) fn keeps(&self, block: BlockRef, goes: bool) -> bool {
         if goes {

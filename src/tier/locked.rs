@@ -93,6 +93,11 @@ impl Core {
                     }
                     continue;
                 };
+                if word.is_bare() {
+                    drop(guard);
+                    self.give_record(local, at)?;
+                    continue;
+                }
                 let settled = spot.settled(self, &guard);
                 if !settled || !self.swing(&guard, &spot, (word, word), len, &mut preparation) {
                     continue;

@@ -16,6 +16,8 @@
 //!    replaced it will be in the same batch; else when the flush has read (`limbo`).
 //! 3. A priority changes only while its record is in the content word, so such changes have one order. The count in the heat
 //!    word tells a helper that comes late that it has been applied.
+//!
+//! Not every change has a record: see `loose`.
 
 use super::{
     core::{Core, Spot, exchange, now_ns},
@@ -49,6 +51,8 @@ const RESET: u32 = 1;
 /// The content stays as it is.
 const SAME: u32 = 2;
 const HAS_PRIORITY: u32 = 4;
+/// One block is all of the content from then on; that may be replaced without a record.
+const LOOSENS: u32 = 8;
 const PRIORITY_SHIFT: u32 = 8;
 
 /// What a record of contents says.
@@ -60,6 +64,7 @@ pub(crate) enum ContentChange<'r> {
         len: u64,
         reset: bool,
         same: bool,
+        loosens: bool,
         priority: Option<Priority>,
         chunks: Chunks<'r>,
     },
@@ -99,6 +104,7 @@ impl<'r> ContentChange<'r> {
                     len: u64_at(bytes, 24),
                     reset: flags & RESET != 0,
                     same: flags & SAME != 0,
+                    loosens: flags & LOOSENS != 0,
                     priority: (flags & HAS_PRIORITY != 0).then_some(priority),
                     chunks: Chunks(bytes[CONTENT_BYTES..].chunks_exact(CHUNK_BYTES)),
                 }
@@ -139,11 +145,11 @@ pub(crate) struct Revision<'e> {
     pub(crate) appends: bool,
 }
 
-/// A record that is not published yet; discarded on drop.
+/// A record that is not published yet, if one is needed; discarded on drop.
 struct Prepared<'c> {
     core: &'c Core,
     local: &'c Local,
-    record: &'c Record,
+    record: Option<&'c Record>,
     /// Bytes of new blocks that it names.
     bytes: i64,
 }
@@ -154,9 +160,9 @@ pub(crate) struct Preparation<'c>(Option<Prepared<'c>>);
 
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
-        if let Some(log) = &self.core.log {
+        if let (Some(log), Some(record)) = (&self.core.log, self.record) {
             // SAFETY: nobody else has seen it: who publishes it forgets this (`swing`).
-            unsafe { log.order.discard(self.record, &self.local.pin()) };
+            unsafe { log.order.discard(record, &self.local.pin()) };
         }
     }
 }
@@ -204,7 +210,21 @@ impl Core {
         });
         let record = record.ok_or(len_bytes as u64)?;
         let bytes = if appends { 0 } else { self.block_bytes(chunks) };
-        Ok(Preparation(Some(Prepared { core: self, local, record, bytes })))
+        Ok(Preparation(Some(Prepared { core: self, local, record: Some(record), bytes })))
+    }
+
+    /// What a block needs to take the place of `from`, which was loaded from the file's word: nothing, if that is loose.
+    #[inline]
+    pub(crate) fn prepare_bare<'c>(
+        &'c self,
+        local: &'c Local,
+        from: Word,
+        block: Word,
+    ) -> Option<Preparation<'c>> {
+        from.is_loose().then(|| {
+            let bytes = self.block_bytes(&[(0, block)]);
+            Preparation(Some(Prepared { core: self, local, record: None, bytes }))
+        })
     }
 
     /// Bytes of the blocks among these words.
@@ -230,24 +250,24 @@ impl Core {
         pass("change: staged");
         let swung = match (&self.log, preparation.0.take()) {
             (Some(log), Some(prepared)) => {
-                let same = if to.value() == from.value() { SAME } else { 0 };
-                let flags = u32_at(prepared.record.bytes(), 4) | same;
-                // SAFETY: the record is not shared yet.
-                unsafe {
-                    let amend = |at, bytes: &[u8]| log.order.amend(prepared.record, at, bytes);
-                    amend(0, &spot.id.get().to_le_bytes());
-                    amend(4, &flags.to_le_bytes());
-                    amend(8, &now.to_le_bytes());
-                    amend(16, &to.value().bits().to_le_bytes());
-                    amend(24, &len.to_le_bytes());
-                }
-                let pending = Word::pending(prepared.record);
-                let done = exchange(&spot.node.content, from, pending.in_place_of(from));
+                let done = match prepared.record {
+                    Some(record) => {
+                        describe(log, record, spot, (from, to), len, now)
+                            && exchange(&spot.node.content, from, Word::pending(record).in_place_of(from))
+                    }
+                    None => {
+                        // Before the exchange: who gives it a record takes its time from there. Relaxed: the exchange orders it.
+                        spot.node.modified.store(now, Relaxed);
+                        exchange(&spot.node.content, from, to.bare().in_place_of(from))
+                    }
+                };
                 if done {
                     let Prepared { local, record, bytes, .. } = *ManuallyDrop::new(prepared);
                     self.note_unflushed(local, bytes);
-                    pass("change: has the word, no place yet");
-                    self.complete(spot.node, record, guard);
+                    if let Some(record) = record {
+                        pass("change: has the word, no place yet");
+                        self.complete(spot.node, record, guard);
+                    }
                 } else {
                     preparation.0 = Some(prepared);
                 }
@@ -280,9 +300,11 @@ impl Core {
     pub(crate) fn complete(&self, node: &Node, record: &Record, guard: &Guard) {
         let Some(log) = &self.log else { return };
         log.appended(log.order.append(record, guard));
-        let Some(ContentChange::Content { word: to, priority, .. }) = ContentChange::of(record) else {
+        let Some(ContentChange::Content { word: to, priority, loosens, .. }) = ContentChange::of(record)
+        else {
             return;
         };
+        let to = if loosens && log.looseness.is_allowed() { to.loose() } else { to };
         let pending = Word::pending(record);
         let taken = || {
             // Acquire: whoever sees it taken no more sees the priority applied.
@@ -328,6 +350,39 @@ impl Core {
         let record = record.ok_or(MOVE_BYTES as u64)?;
         Ok(Some(MoveRecord { core: self, local, record: Some(record) }))
     }
+}
+
+/// Writes into a record what it is about, unless what it says is not enough to replace a bare content (`loose`, invariant 4):
+/// whether it does.
+fn describe(
+    log: &Log,
+    record: &Record,
+    spot: &Spot<'_>,
+    (from, to): (Word, Word),
+    len: u64,
+    now: u64,
+) -> bool {
+    let flags = u32_at(record.bytes(), 4) & !(SAME | LOOSENS);
+    let stays = to.value() == from.value();
+    let is_whole_block = flags & RESET != 0 && matches!(to.content(), Content::Ram(_));
+    let loosens = if is_whole_block && !stays { LOOSENS } else { 0 };
+    let (same, modified) = match (stays, from.is_bare()) {
+        (_, true) if flags & RESET == 0 => return false,
+        // What is there, and was made then. Relaxed: it was stored before the exchange that the word was loaded from.
+        (true, true) => (0, spot.node.modified.load(Relaxed)),
+        (true, false) => (SAME, now),
+        (false, _) => (0, now),
+    };
+    // SAFETY: the record is not shared yet.
+    unsafe {
+        let amend = |at, bytes: &[u8]| log.order.amend(record, at, bytes);
+        amend(0, &spot.id.get().to_le_bytes());
+        amend(4, &(flags | same | loosens).to_le_bytes());
+        amend(8, &modified.to_le_bytes());
+        amend(16, &to.value().bits().to_le_bytes());
+        amend(24, &len.to_le_bytes());
+    }
+    true
 }
 
 /// A record of a move that is not made yet; discarded on drop.

@@ -21,6 +21,7 @@ mod limbo;
 mod local;
 mod locked;
 mod log;
+mod loose;
 #[cfg(memfs_loom)]
 #[path = "../model/tier.rs"]
 pub mod model;

@@ -8,10 +8,15 @@
 //! └──────────┴───────────────────────────────────────────────┴─────┘
 //! ```
 //! In a node the top six bits are the binding count, which belongs to the index; in a slot of a tree the topmost of them
-//! says that the slot is frozen.
+//! says that the slot is frozen. In a node's word of a block the two highest bits of the payload say what the order of changes
+//! knows of it: see `loose`.
 
 use super::tree::Tree;
-use crate::{arena::BlockRef, order::Record, segment::ExtentRef};
+use crate::{
+    arena::{BLOCK_REF_BITS, BlockRef},
+    order::Record,
+    segment::ExtentRef,
+};
 use std::fmt;
 
 const TAG_BITS: u32 = 2;
@@ -21,12 +26,19 @@ const VALUE_MASK: u64 = (1 << (TAG_BITS + PAYLOAD_BITS)) - 1;
 /// Set in a slot whose tree is being replaced: nobody changes it any more.
 const FROZEN: u64 = 1 << 63;
 
+/// Of a block: the content may be replaced without a record.
+const LOOSE: u64 = 1 << (TAG_BITS + BLOCK_REF_BITS);
+/// Of a block: it came without one.
+const BARE: u64 = LOOSE << 1;
+const BLOCK_MASK: u64 = (1 << BLOCK_REF_BITS) - 1;
+
 const TAG_NONE: u64 = 0;
 const TAG_RAM: u64 = 1;
 const TAG_DISK: u64 = 2;
 const TAG_TREE: u64 = 3;
 
 const _: () = assert!(crate::index::BINDING_SHIFT == TAG_BITS + PAYLOAD_BITS);
+const _: () = assert!(BARE >> (TAG_BITS + PAYLOAD_BITS - 1) == 1);
 
 /// A content word, as loaded.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,7 +110,7 @@ impl Word {
     pub(crate) fn content(self) -> Content {
         let payload = (self.0 & VALUE_MASK) >> TAG_BITS;
         match self.0 & TAG_MASK {
-            TAG_RAM => Content::Ram(BlockRef::from_bits(payload)),
+            TAG_RAM => Content::Ram(BlockRef::from_bits(payload & BLOCK_MASK)),
             TAG_DISK => Content::Disk(ExtentRef::from_bits(payload)),
             TAG_TREE => Content::Tree(payload as *const Tree),
             _ if payload == 0 => Content::Empty,
@@ -112,9 +124,31 @@ impl Word {
         Word(self.0 & VALUE_MASK | old.0 & !VALUE_MASK)
     }
 
-    /// The content alone, whatever the count or the frozen bit.
+    /// The content alone, whatever the count, the frozen bit or what the order knows of it.
     pub(crate) fn value(self) -> Word {
-        Word(self.0 & VALUE_MASK)
+        let marks = if self.0 & TAG_MASK == TAG_RAM { LOOSE | BARE } else { 0 };
+        Word(self.0 & VALUE_MASK & !marks)
+    }
+
+    /// This block as a content that may be replaced without a record.
+    pub(crate) fn loose(self) -> Word {
+        debug_assert!(self.0 & TAG_MASK == TAG_RAM);
+        Word(self.0 | LOOSE)
+    }
+
+    /// This block as a content that came without a record.
+    pub(crate) fn bare(self) -> Word {
+        Word(self.loose().0 | BARE)
+    }
+
+    #[inline]
+    pub(crate) fn is_loose(self) -> bool {
+        self.0 & (TAG_MASK | LOOSE) == TAG_RAM | LOOSE
+    }
+
+    #[inline]
+    pub(crate) fn is_bare(self) -> bool {
+        self.0 & (TAG_MASK | BARE) == TAG_RAM | BARE
     }
 
     pub(crate) fn is_frozen(self) -> bool {
@@ -151,7 +185,21 @@ mod tests {
                 assert_eq!((bound.content(), bound.bits() >> 58), (content, count));
                 assert_eq!(bound.value(), word);
                 assert_eq!(bound.is_pending(), matches!(content, Content::Pending(_)));
+                assert!(!bound.is_loose() && !bound.is_bare());
             }
+        }
+    }
+
+    #[test]
+    fn what_the_order_knows_of_a_block_is_no_part_of_the_content() {
+        let block = Word::ram(BlockRef::from_bits((1 << BLOCK_REF_BITS) - 1));
+        let old = Word::from_bits(63 << 58 | 12345);
+        for (word, marks) in
+            [(block, (false, false)), (block.loose(), (true, false)), (block.bare(), (true, true))]
+        {
+            let bound = word.in_place_of(old);
+            assert_eq!((bound.content(), bound.bits() >> 58), (block.content(), 63));
+            assert_eq!((bound.value(), (bound.is_loose(), bound.is_bare())), (block, marks));
         }
     }
 }

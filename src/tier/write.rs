@@ -88,10 +88,13 @@ impl Core {
         }
         let Some(staged) = self.stage_at_once(local, priority, data) else { return false };
         let chunks = [(0, staged.word)];
+        let old = spot.word(self, guard);
+        let bare = self.prepare_bare(local, old, staged.word).filter(|_| naming.priority.is_none());
         let revision = Revision { reset: true, priority: naming.priority, chunks: &chunks, appends: false };
-        let Ok(mut preparation) = self.try_prepare(local, revision) else { return false };
-        let change = (spot.word(self, guard), staged.word);
-        if !self.replace(local, guard, &spot, change, data.len() as u64, &mut preparation) {
+        let Ok(mut preparation) = bare.map_or_else(|| self.try_prepare(local, revision), Ok) else {
+            return false;
+        };
+        if !self.replace(local, guard, &spot, (old, staged.word), data.len() as u64, &mut preparation) {
             return false;
         }
         if let Some(priority) = naming.priority

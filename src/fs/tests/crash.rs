@@ -2,6 +2,7 @@
 //! all that was durable.
 
 use super::*;
+use crate::config::Priority;
 
 /// What was done to a store, as far as a test knows it.
 struct Run {
@@ -89,6 +90,65 @@ fn histories(seed: u64, builder: Builder, durability: Durability) {
         at = at.max(run.tried);
         store.close().expect("the disk works");
     }
+}
+
+/// One of a history of few files, most of whose contents come without a record of their own.
+fn hammer(fs: &MemFs, seed: u64, number: u64) -> Result<()> {
+    let mut dice = Dice::new(seed << 32 ^ number);
+    let [file, other] = [(); 2].map(|()| format!("/file{}", dice.roll(3)));
+    let mut some = |most| bytes(number, 1 + dice.roll(most) as usize);
+    match number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 {
+        0 => fs.append(&file, some(300)),
+        1 => fs.set_priority(&file, Priority::from_level(number as u8 % 9)),
+        2 => fs.rename(&file, &other),
+        3 => fs.remove_file(&file),
+        4 => fs.write(&file, some(40 << 10)),
+        _ => fs.write(&file, some(900)),
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_of_changes_without_records_is_a_prefix() {
+    let mut bare = 0;
+    for seed in 0..80 {
+        let (mut dice, disk) = (Dice::new(seed), CrashDisk::new());
+        let store = open(&disk, builder()).expect("a disk that works");
+        let core = &store.opener.core;
+        let (mut durable, steps) = (0, 1 + dice.roll(80));
+        for number in 0..steps {
+            let placed = || core.log.as_ref().map(|log| log.order.last_place(&core.local().pin()));
+            let before = placed();
+            let done = hammer(&store, seed, number);
+            bare += u64::from(done.is_ok() && placed() == before);
+            match dice.roll(12) {
+                0 => core.condense(&core.local()),
+                1 => {
+                    store.sync().expect("a disk that works");
+                    durable = number + 1;
+                }
+                // Read from disk, and replaced.
+                2 => drop(store.gc(0.0)),
+                _ => {}
+            }
+        }
+        let closed = dice.roll(4) == 0;
+        if closed {
+            store.close().expect("a disk that works");
+            durable = steps;
+        }
+        let left = disk.crash(seed);
+        std::mem::forget(store);
+        let found = open(&left, builder()).expect("a disk that works");
+        let found = dump(&found, "");
+        let fs = reference();
+        let mut prefixes = (0..=steps).filter(|number| {
+            let is_it = *number >= durable && dump(&fs, "") == found;
+            drop(hammer(&fs, seed, *number));
+            is_it
+        });
+        assert!(prefixes.next().is_some(), "seed {seed}: no state from step {durable} to {steps}");
+    }
+    assert!(bare > 500, "{bare} changes without a record");
 }
 
 /// What a killed process has written may be in the page cache alone. Who opens the store builds on it, and must not take away
