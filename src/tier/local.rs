@@ -174,7 +174,8 @@ impl Registry {
             undrawn: Cell::new(0),
         }));
         let threads = self.threads.fetch_add(1, Relaxed) + 1;
-        self.retired_share.fetch_min(arena.budget().limit() / 64 / threads, Relaxed);
+        let share = arena.budget().limit() / 64 / threads;
+        let _ = self.retired_share.fetch_update(Relaxed, Relaxed, |now| (share < now).then_some(share));
         // SAFETY: just made, shared by nobody until the exchange below; a non-zero seed from its own address.
         unsafe {
             (*new).random.set(if cfg!(memfs_loom) { 1 } else { (new as u64) | 1 });
