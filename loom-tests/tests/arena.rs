@@ -540,3 +540,9 @@ fn broken_free_without_its_fence_frees_under_a_reader() {
     let mutation = || Mutation::at("src/arena/heap.rs", "fence(Ordering::Acquire);", Kind::Relaxed);
     breaks(mutation, RACE, last_reference_frees);
 }
+
+#[test]
+fn broken_look_for_other_references_without_its_ordering_frees_under_a_reader() {
+    let mutation = || Mutation::at("src/arena/heap.rs", "refs.load(Ordering::Acquire) != 1", Kind::Relaxed);
+    breaks(mutation, RACE, last_reference_frees);
+}

@@ -11,8 +11,8 @@ use super::{
     pages::Pages,
     poison::{poison, unpoison},
     sizes::{
-        CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_class, content_sizes, raw_class,
-        raw_size,
+        CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_sizes, raw_class, raw_size,
+        small_class,
     },
 };
 use crate::{
@@ -235,7 +235,7 @@ impl Arena {
             unpoison(self.shapes[class].address(slot), pages * PAGE_BYTES);
             (class, slot)
         } else {
-            let class = content_class(len_bytes);
+            let class = small_class(len_bytes);
             let slot = self.take_slot(mag, class)?;
             if let Some(next) = mag.peek(class) {
                 self.expect_alloc(class, next, len_bytes);
@@ -275,8 +275,8 @@ impl Arena {
         debug_assert!(shape.len(b) <= self.capacity(b));
         #[cfg(memfs_loom)]
         crate::model::touch_bytes(shape.address(shape.slot(b)).addr(), shape.len(b));
-        // SAFETY: the slot is in its class's region (`alloc` made `b`), the length at most the slot's (`pack`); alive and
-        // unwritten (caller).
+        // SAFETY: the slot is in its class's region, or the run in its window's (`alloc` made `b`), the length at most what is there
+        // (`alloc`, `with_len`); alive and unwritten (caller).
         unsafe { std::slice::from_raw_parts(shape.address(shape.slot(b)), shape.len(b)) }
     }
 

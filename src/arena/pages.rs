@@ -32,7 +32,8 @@ use std::io;
 const SPACE_PART: usize = 16;
 /// Most address space: four times what one class of small contents has.
 const SPACE_MAX_BYTES: usize = 1 << 40;
-
+/// A group where there are no huge pages.
+const HEADERS_IN_PAGE: usize = PAGE_BYTES / HEADER_BYTES;
 /// As many as there are numbers of classes left. (288 GiB, where chunks are of 64 MiB, the longest.)
 const MAX_WINDOWS: usize = SHAPES - MAX_CLASSES;
 
@@ -148,6 +149,3 @@ impl Pages {
         self.runs.trim(budget, want_bytes, |pages| unsafe { self.region.decommit(pages) })
     }
 }
-
-/// A group where there are no huge pages.
-const HEADERS_IN_PAGE: usize = PAGE_BYTES / HEADER_BYTES;

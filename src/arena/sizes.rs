@@ -18,12 +18,13 @@ pub(super) const RAW_CLASSES: usize = raw_class(RAW_MAX_BYTES) + 1;
 /// The largest chunk an arena is made for.
 pub(super) const CHUNK_MAX_BYTES: usize = 64 << 20;
 /// The most classes an arena can have, of both kinds.
-pub(super) const MAX_CLASSES: usize = content_class(PAGE_BYTES) + 1 + RAW_CLASSES;
+pub(super) const MAX_CLASSES: usize = small_class(PAGE_BYTES) + 1 + RAW_CLASSES;
 
 const SMALLEST: usize = 64;
 
-/// Four sizes to a doubling, from `SMALLEST` on: the class of a size.
-const fn small_class(len_bytes: usize) -> usize {
+/// Four sizes to a doubling, from `SMALLEST` on: the class of a size; of a content, if it is a page at most.
+#[inline]
+pub(super) const fn small_class(len_bytes: usize) -> usize {
     if len_bytes <= SMALLEST {
         return 0;
     }
@@ -36,15 +37,9 @@ const fn small_size(class: usize) -> usize {
     (4 + class % 4) << (4 + class / 4)
 }
 
-/// The class that holds `len_bytes` of content, a page at most.
-#[inline]
-pub(super) const fn content_class(len_bytes: usize) -> usize {
-    small_class(len_bytes)
-}
-
 /// The slot sizes of an arena for chunks of up to `chunk_bytes`, smallest first; longer ones than a page are runs.
 pub(super) fn content_sizes(chunk_bytes: usize) -> Vec<usize> {
-    (0..=content_class(chunk_bytes.min(PAGE_BYTES))).map(small_size).collect()
+    (0..=small_class(chunk_bytes.min(PAGE_BYTES))).map(small_size).collect()
 }
 
 /// How many lengths of runs there are to a doubling.
@@ -106,7 +101,7 @@ mod tests {
         let sizes = content_sizes(CHUNK_MAX_BYTES);
         assert!(sizes.is_sorted_by(|a, b| a < b));
         for len in 1..=PAGE_BYTES {
-            let class = content_class(len);
+            let class = small_class(len);
             assert!(sizes[class] >= len, "{len} does not fit class {class}");
             assert!(class == 0 || sizes[class - 1] < len, "{len} would fit a smaller class than {class}");
         }
