@@ -203,14 +203,21 @@ fn cached() -> Hints {
     hints
 }
 
-/// The same after it has grown once.
+/// The same after it has grown once, and nothing is left of what was before.
 fn cached_at_large() -> Hints {
     let hints = Hints::new();
     with(&hints, |user| {
         user.grow_cache();
-        (0..3).for_each(|_| user.collect());
         user.cache("/a", 2);
+        (0..3).for_each(|_| user.collect());
     });
+    hints
+}
+
+/// It has just grown to four sets: two are to be carried over, by one who notes a path each.
+fn cached_and_growing() -> Hints {
+    let hints = cached_at_large();
+    with(&hints, |user| user.grow_cache());
     hints
 }
 
@@ -292,16 +299,6 @@ fn the_cache_grows_while_it_shrinks() {
 }
 
 #[test]
-fn broken_growth_of_the_cache_that_frees_at_once_is_seen() {
-    fails(RACE, || {
-        found_while_grown(|hints| {
-            hints.reckless_user().grow_cache();
-            None
-        });
-    });
-}
-
-#[test]
 fn broken_shrinking_of_the_cache_that_frees_at_once_is_seen() {
     fails(RACE, || {
         model(
@@ -330,4 +327,66 @@ fn broken_growth_of_the_cache_in_two_steps_frees_it_twice() {
     let mutation =
         || Mutation::at(CACHE, "self.ways.compare_exchange(old, new, Ordering::Release", Kind::Torn);
     breaks(mutation, TWICE, grown_and_shrunk);
+}
+
+fn carried(remember: fn(&Hints) -> Found, remember_as_well: fn(&Hints) -> Found) {
+    model(cached_and_growing, [remember, remember_as_well], |hints, found| {
+        with(&hints, |user| {
+            assert_eq!(user.cached("/a"), Some(2), "what was noted before it grew is lost");
+            assert_eq!(user.cached("/b"), Some(3), "what was noted since is lost");
+        });
+        over(hints, found);
+    });
+}
+
+#[test]
+fn two_carry_over_what_was_noted() {
+    carried(remember, remember);
+}
+
+#[test]
+fn a_path_is_found_while_it_is_carried_over() {
+    fn look_up_carrying(hints: &Hints) -> Found {
+        with(hints, |user| {
+            user.cache("/b", 3);
+            user.cached("/a")
+        })
+    }
+    carried(look_up_carrying, remember);
+}
+
+#[test]
+fn the_cache_grows_again_while_it_is_carried_over() {
+    model(cached_and_growing, [grow_cache, remember], over);
+}
+
+#[test]
+fn the_cache_shrinks_while_it_is_carried_over() {
+    model(cached_and_growing, [shrink_cache, remember], over);
+}
+
+#[test]
+fn broken_carrying_that_frees_at_once_is_seen() {
+    fn remember_recklessly(hints: &Hints) -> Found {
+        hints.reckless_user().cache("/b", 3);
+        None
+    }
+    fails(RACE, || carried(remember, remember_recklessly));
+}
+
+/// Both are given the last set, and both let go what it is of.
+#[test]
+fn broken_carrying_that_gives_out_a_set_twice_is_seen() {
+    let mutation = || Mutation::at(CACHE, "self.carried.fetch_add(CARRIED_AT_ONCE", Kind::Torn);
+    breaks(mutation, &["given up twice"], || {
+        model(
+            || {
+                let hints = cached();
+                with(&hints, |user| user.grow_cache());
+                hints
+            },
+            [remember, remember],
+            over,
+        );
+    });
 }

@@ -3,11 +3,13 @@
 //! A hint, never the truth: what it says is verified by the caller, and what it does not say is looked up. Eight ways of
 //! `[tag 32 | node 32]` to a cache line, the line chosen by the hash of the whole path; and beside it a line that says for each
 //! way where the node's name and content were last, so that all three can be fetched at once. It grows with the number of
-//! nodes, by replacement: the new array starts empty and fills as paths are looked up.
+//! nodes, by replacement: the new array starts empty, and whoever notes a path afterwards carries over a little of the one
+//! before, until nothing of that is left. The tag holds all bits of the hash that choose a line in a larger array.
 //!
 //! # Invariants
 //! 1. An entry is a hint about an id, whatever the slot of that id has become.
-//! 2. A table is freed through the epoch, after another took its place.
+//! 2. A table is freed through the epoch: after another took its place, and its own place as the one before was given up or is
+//!    freed itself. Each of its lines is carried over once at most.
 
 use super::{
     error::Result,
@@ -26,6 +28,9 @@ const FIRST_SETS: usize = if cfg!(memfs_loom) { 1 } else { 64 };
 const MOST_SETS: usize = 1 << 28;
 /// A full set gives up an entry for one new path in this many: paths that fight for a set do not write on every look-up.
 const REPLACE_ONE_IN: u32 = 8;
+/// Sets of the table before that are carried over with each path noted. All are long before the next growth, which comes with
+/// as many new paths as there are nodes: more than there are sets.
+const CARRIED_AT_ONCE: u64 = if cfg!(memfs_loom) { 1 } else { 4 };
 
 #[repr(C, align(128))]
 struct Set {
@@ -46,6 +51,10 @@ unsafe impl Zeroable for Set {
 struct Ways {
     sets: Charged<Set>,
     mask: usize,
+    /// The table before, half as large, or null. Set before this one is published, and taken once.
+    before: AtomicPtr<Ways>,
+    /// How many sets of that were given out to be carried over.
+    carried: AtomicU64,
 }
 
 pub(super) struct Cache {
@@ -58,19 +67,98 @@ pub(super) struct Cache {
 pub(super) struct PathHash(pub(super) u64);
 
 impl PathHash {
+    /// The lowest bits, which choose a set even of the smallest table, are not among the tag's.
+    const TAG_FROM: u32 = FIRST_SETS.trailing_zeros();
+
     fn tag(self) -> u64 {
-        self.0 >> 32
+        self.0 >> Self::TAG_FROM & u64::from(u32::MAX)
     }
 
     fn first_way(self) -> usize {
-        (self.0 >> 28) as usize % WAYS
+        (self.0 >> 61) as usize
+    }
+
+    /// Which half of a table with twice as many sets as `sets` the path of an entry belongs to.
+    fn is_in_upper_half(entry: u64, sets: usize) -> bool {
+        entry >> 32 >> (sets.trailing_zeros() - Self::TAG_FROM) & 1 == 1
+    }
+}
+
+const _: () = assert!(WAYS == 1 << 3, "a way is chosen by three bits");
+const _: () = assert!(MOST_SETS.trailing_zeros() <= PathHash::TAG_FROM + 32 || cfg!(memfs_loom));
+
+impl Set {
+    fn holds(&self, tag: u64) -> bool {
+        self.ways.iter().any(|way| way.load(Ordering::Relaxed) >> 32 == tag)
     }
 }
 
 impl Ways {
-    fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
+    fn new(memory: &Memory, sets: usize, before: *mut Ways) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
-        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1 }))
+        let (before, carried) = (AtomicPtr::new(before), AtomicU64::new(0));
+        Ok(Box::new(Self { sets: Charged::new(memory, sets)?, mask: sets - 1, before, carried }))
+    }
+
+    fn len(&self) -> usize {
+        self.mask + 1
+    }
+
+    /// The table before, if it has not been given up.
+    fn before<'g>(&self, _guard: &'g Guard) -> Option<&'g Ways> {
+        // Relaxed: what it leads to was made before it was published itself, which is before this table was.
+        let before = self.before.load(Ordering::Relaxed);
+        #[cfg(memfs_loom)]
+        if !before.is_null() {
+            crate::model::touch(before.addr());
+        }
+        // SAFETY: null, or retired through the epoch by whoever takes it from here (`carry`), or freed with this table, which is
+        // readable as long as the guard (`Cache::ways`).
+        unsafe { before.as_ref() }
+    }
+
+    /// Carries over a little of the table before, if there is one; who comes to its end lets it go.
+    fn carry(&self, guard: &Guard) {
+        let Some(old) = self.before(guard) else { return };
+        // Relaxed: each set is given out once, that is all; what is in them are hints.
+        let from = self.carried.fetch_add(CARRIED_AT_ONCE, Ordering::Relaxed) as usize;
+        let to = (from + CARRIED_AT_ONCE as usize).min(old.len());
+        for set in from..to {
+            self.carry_set(old, set);
+        }
+        if from < to && to == old.len() {
+            // Others may still be carrying: they are pinned, and it is retired only. Relaxed: as in `before`.
+            let before = self.before.swap(std::ptr::null_mut(), Ordering::Relaxed);
+            debug_assert!(!before.is_null(), "given up twice");
+            // SAFETY: made by `Box::into_raw`; only who was given its last set takes it out, so once; nobody who pins later finds it
+            // here, nor elsewhere: it left `Cache::ways` before this table came there.
+            unsafe { retire(before, guard) };
+        }
+    }
+
+    fn carry_set(&self, old: &Ways, set: usize) {
+        let from = old.sets.get(set);
+        for way in 0..WAYS {
+            let entry = from.ways[way].load(Ordering::Relaxed);
+            if entry == 0 {
+                continue;
+            }
+            let upper = if PathHash::is_in_upper_half(entry, old.len()) { old.len() } else { 0 };
+            let to = self.sets.get(set + upper);
+            if to.holds(entry >> 32) {
+                continue;
+            }
+            let is_free = |way: &usize| to.ways[*way].load(Ordering::Relaxed) == 0;
+            if let Some(free) = (way..WAYS).chain(0..way).find(is_free) {
+                to.hints[free].store(from.hints[way].load(Ordering::Relaxed), Ordering::Relaxed);
+                to.ways[free].store(entry, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// With what is still to be carried over.
+    fn size_bytes(&self, guard: &Guard) -> u64 {
+        self.sets.size_bytes() + self.before(guard).map_or(0, |before| before.size_bytes(guard))
     }
 
     #[inline]
@@ -79,9 +167,34 @@ impl Ways {
     }
 }
 
+impl Drop for Ways {
+    fn drop(&mut self) {
+        let before = self.before.load(Ordering::Relaxed);
+        if !before.is_null() {
+            #[cfg(memfs_loom)]
+            crate::model::dies(before.addr());
+            // SAFETY: exclusive, and so is what only this table leads to.
+            drop(unsafe { Box::from_raw(before) });
+        }
+    }
+}
+
+/// # Safety
+/// `ways` was made by `Box::into_raw`, is retired once, and nobody who pins later can reach it.
+unsafe fn retire(ways: *mut Ways, guard: &Guard) {
+    // SAFETY: the caller's.
+    unsafe {
+        guard.defer_unchecked(move || {
+            #[cfg(memfs_loom)]
+            crate::model::dies(ways.addr());
+            drop(Box::from_raw(ways));
+        });
+    }
+}
+
 impl Cache {
     pub(super) fn new(memory: Arc<Memory>) -> Result<Self> {
-        let ways = Box::into_raw(Ways::new(&memory, FIRST_SETS)?);
+        let ways = Box::into_raw(Ways::new(&memory, FIRST_SETS, std::ptr::null_mut())?);
         #[cfg(memfs_loom)]
         crate::model::born(ways.addr());
         Ok(Self { ways: AtomicPtr::new(ways), memory })
@@ -98,7 +211,7 @@ impl Cache {
     }
 
     pub(super) fn size_bytes(&self, guard: &Guard) -> u64 {
-        self.ways(guard).sets.size_bytes()
+        self.ways(guard).size_bytes(guard)
     }
 
     /// The node that the path may lead to, and its hint.
@@ -129,7 +242,9 @@ impl Cache {
         guard: &Guard,
         is_stale: impl Fn(NodeId) -> bool,
     ) {
-        let set = self.ways(guard).set(hash);
+        let ways = self.ways(guard);
+        ways.carry(guard);
+        let set = ways.set(hash);
         let first = hash.first_way();
         let new = hash.tag() << 32 | u64::from(id.get());
         let mut room = None;
@@ -157,41 +272,46 @@ impl Cache {
     /// Doubles while there are fewer than three ways for two nodes. Without memory it stays as it is.
     pub(super) fn grow(&self, nodes: u64, guard: &Guard) {
         let old = self.ways(guard);
-        let sets = old.mask + 1;
+        let sets = old.len();
         if nodes * 3 / 2 > (sets * WAYS) as u64 && sets < MOST_SETS {
-            self.resize(old, sets * 2, guard);
+            let old = std::ptr::from_ref(old).cast_mut();
+            self.replace(old, sets * 2, old, guard);
         }
     }
 
-    /// Falls back to the size `nodes` ask for; what it gives up counts as free once the epoch has passed.
+    /// Falls back to the size `nodes` ask for, and forgets all; what it gives up counts as free once the epoch has passed.
     pub(super) fn shrink(&self, nodes: u64, guard: &Guard) -> u64 {
         let old = self.ways(guard);
         let wanted = ((nodes * 3 / 2) as usize).div_ceil(WAYS).next_power_of_two().max(FIRST_SETS);
-        let gain = old.sets.size_bytes().saturating_sub((wanted * size_of::<Set>()) as u64);
-        if gain > 0 && self.resize(old, wanted, guard) { gain } else { 0 }
+        let gain = old.size_bytes(guard).saturating_sub((wanted * size_of::<Set>()) as u64);
+        if wanted < old.len()
+            && self.replace(std::ptr::from_ref(old).cast_mut(), wanted, std::ptr::null_mut(), guard)
+        {
+            gain
+        } else {
+            0
+        }
     }
 
-    fn resize(&self, old: &Ways, sets: usize, guard: &Guard) -> bool {
-        let Ok(new) = Ways::new(&self.memory, sets) else { return false };
-        let (old, new) = (std::ptr::from_ref(old).cast_mut(), Box::into_raw(new));
+    /// Puts a new table in place of `old`, which it either has for the one before or which is retired.
+    fn replace(&self, old: *mut Ways, sets: usize, before: *mut Ways, guard: &Guard) -> bool {
+        let Ok(new) = Ways::new(&self.memory, sets, before) else { return false };
+        let new = Box::into_raw(new);
         #[cfg(memfs_loom)]
         crate::model::born(new.addr());
         // Release: pairs with the Acquire in `ways`. No Acquire: the old one was loaded with it.
         let won = self.ways.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_ok();
-        // SAFETY: the winner retires the old one, which no thread that pins later can load; the loser's new one was never
-        // shared. Both came from `Box::into_raw`.
-        unsafe {
-            if won {
-                guard.defer_unchecked(move || {
-                    #[cfg(memfs_loom)]
-                    crate::model::dies(old.addr());
-                    drop(Box::from_raw(old));
-                });
-            } else {
-                #[cfg(memfs_loom)]
-                crate::model::dies(new.addr());
-                drop(Box::from_raw(new));
-            }
+        if !won {
+            #[cfg(memfs_loom)]
+            crate::model::dies(new.addr());
+            // SAFETY: the loser's new one was never shared, and what stands as the one before is not its own.
+            drop(unsafe {
+                (*new).before = AtomicPtr::new(std::ptr::null_mut());
+                Box::from_raw(new)
+            });
+        } else if before.is_null() {
+            // SAFETY: made by `Box::into_raw`; the winner retires it, and no thread that pins later can load it.
+            unsafe { retire(old, guard) };
         }
         won
     }
@@ -278,11 +398,50 @@ mod tests {
             cache.grow(341, &guard);
             assert_eq!(cache.size_bytes(&guard), 8192);
             cache.grow(342, &guard);
-            assert_eq!(cache.size_bytes(&guard), 16384);
+            // The one before is still to be carried over.
+            assert_eq!(cache.size_bytes(&guard), 8192 + 16384);
             // No room for the next size: it stays.
             cache.grow(10_000, &guard);
-            assert_eq!(cache.size_bytes(&guard), 16384);
-            assert_eq!(cache.shrink(10, &guard), 8192);
+            assert_eq!(cache.size_bytes(&guard), 8192 + 16384);
+            assert_eq!(cache.shrink(10, &guard), 16384);
+            assert_eq!(cache.size_bytes(&guard), 8192);
+        }
+        drop(collector);
+        drop(cache);
+        assert_eq!(budget.charged(), 0);
+    }
+
+    #[test]
+    fn what_was_noted_is_found_after_it_has_grown_and_what_it_took_before_is_given_back() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let cache = cache(&budget);
+        let collector = Collector::new();
+        let hash = |n: u64| PathHash(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        {
+            let handle = collector.register();
+            let guard = handle.pin();
+            let find =
+                |n: u64| cache.find(hash(n), &guard).map(|(id, hint)| (id, hint.load(Ordering::Relaxed)));
+            let right = |n: u64| Some((NodeId::new(n as u32), n));
+            for n in 1..=100 {
+                cache.fill(hash(n), NodeId::new(n as u32), n, &guard, |_| false);
+            }
+            assert!((1..=100).all(|n| find(n) == right(n)));
+            // Twice, so that what is carried over has been carried over itself.
+            for nodes in [342, 684] {
+                cache.grow(nodes, &guard);
+                let sets = cache.ways(&guard).len() as u64;
+                let fills = sets / 2 / CARRIED_AT_ONCE;
+                for n in 1..=fills {
+                    assert!(
+                        cache.size_bytes(&guard) > sets * size_of::<Set>() as u64,
+                        "after {n} of {fills}"
+                    );
+                    cache.fill(hash(n), NodeId::new(n as u32), n, &guard, |_| false);
+                }
+                assert_eq!(cache.size_bytes(&guard), sets * size_of::<Set>() as u64);
+                assert!((1..=100).all(|n| find(n) == right(n)), "{sets} sets");
+            }
         }
         drop(collector);
         drop(cache);
