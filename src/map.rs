@@ -52,8 +52,14 @@ pub(crate) struct Reservation {
 
 #[cfg(not(memfs_loom))]
 impl Reservation {
-    /// Reserves `bytes` (at least a page) of zeroed address space. Costs microseconds at any size.
+    /// Reserves `bytes` (at least a page) of zeroed address space. Costs microseconds at any size. Refused where the system's pages
+    /// are larger than [`PAGE_BYTES`]: giving one of ours back would take its neighbours with it.
     pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+        let page_bytes = rustix::param::page_size();
+        if page_bytes > PAGE_BYTES {
+            let why = format!("memory comes in pages of {page_bytes} bytes here, more than {PAGE_BYTES}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let map = memmap2::MmapOptions::new().len(page_ceil(bytes.max(1))).no_reserve_swap().map_anon()?;
         let map: memmap2::MmapRaw = map.into();
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping is never at address zero");
@@ -76,11 +82,33 @@ impl Reservation {
     pub(crate) unsafe fn decommit(&self, range: Range<usize>) {
         debug_assert!(range.start.is_multiple_of(PAGE_BYTES) && range.end.is_multiple_of(PAGE_BYTES));
         debug_assert!(range.end <= self.len_bytes());
-        // SAFETY: the range lies in the mapping (caller's slots do); nothing refers to it (caller).
-        let done = unsafe {
-            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+        let drop_pages = || {
+            // SAFETY: the range lies in the mapping (caller's slots do); nothing refers to it (caller).
+            unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            }
         };
+        let done = drop_pages().or_else(|_| {
+            // A process that has its memory locked (`mlockall`) gives nothing back unless told so.
+            self.decommit_locked(&range).or_else(|_| self.map.unlock().and_then(|()| drop_pages()))
+        });
         debug_assert!(done.is_ok(), "DONTNEED of anonymous memory failed: {done:?}");
+    }
+
+    /// Gives back pages that are locked; what is touched later will be locked again. From Linux 5.18 on.
+    #[cfg(target_os = "linux")]
+    fn decommit_locked(&self, range: &Range<usize>) -> io::Result<()> {
+        // SAFETY: as in `decommit`.
+        let done = unsafe {
+            let start = self.base.add(range.start).as_ptr().cast();
+            libc::madvise(start, range.len(), libc::MADV_DONTNEED_LOCKED)
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn decommit_locked(&self, _range: &Range<usize>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Makes the pages of `range` resident now, zeroed, by one call; a hint whose refusal (a kernel before 5.14) changes nothing.
@@ -302,5 +330,27 @@ impl FileMap {
     pub(crate) fn drop_resident(&self) {
         // SAFETY: the mapping is shared and read-only: its pages come back from the file unchanged.
         let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+}
+
+#[cfg(all(test, not(memfs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_go_back_even_if_the_process_has_them_locked() {
+        let pages = Reservation::new(2 * PAGE_BYTES).expect("address space");
+        for locked in [false, true] {
+            if locked {
+                pages.map.lock().expect("two pages may be locked");
+            }
+            // SAFETY: ours, and no reference is made.
+            unsafe {
+                pages.ptr().as_ptr().write_bytes(7, 2 * PAGE_BYTES);
+                pages.decommit(0..PAGE_BYTES);
+                assert_eq!(pages.ptr().read(), 0, "locked: {locked}");
+                assert_eq!(pages.ptr().add(PAGE_BYTES).read(), 7, "the next page went, too");
+            }
+        }
     }
 }

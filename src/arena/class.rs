@@ -45,6 +45,8 @@ pub(super) struct Region {
     pages: Reservation,
     skew_bytes: usize,
     slot_bytes: usize,
+    /// Whether it begins with a huge page, and rows are to be of such.
+    has_huge_rows: bool,
 }
 
 impl Region {
@@ -66,7 +68,7 @@ impl Region {
             pages.refuse_huge()
         }
         let skew_bytes = pages.ptr().addr().get().wrapping_neg() % align_bytes;
-        Ok(Self { pages, skew_bytes, slot_bytes })
+        Ok(Self { pages, skew_bytes, slot_bytes, has_huge_rows: align_bytes == HUGE_GRANULE })
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -82,7 +84,7 @@ impl Region {
     /// The same for slots of which some may lie in a huge page of their own.
     pub(super) fn populate_row(&self, slots: Range<usize>) {
         let bytes = slots.start * self.slot_bytes..slots.end * self.slot_bytes;
-        if bytes.start.next_multiple_of(HUGE_GRANULE) + HUGE_GRANULE <= bytes.end {
+        if self.has_huge_rows && bytes.start.next_multiple_of(HUGE_GRANULE) + HUGE_GRANULE <= bytes.end {
             self.pages.populate_huge(self.skew_bytes + bytes.start..self.skew_bytes + bytes.end);
         } else if bytes.len() >= POPULATED_BYTES {
             self.populate(slots);

@@ -10,6 +10,7 @@ use super::{
     magazine::{Magazine, Reach},
     pages::Pages,
     poison::{poison, unpoison},
+    runs::Lack,
     sizes::{
         CHUNK_MAX_BYTES, MAX_CLASSES, RAW_CLASSES, RAW_MAX_BYTES, content_sizes, raw_class, raw_size,
         small_class,
@@ -161,11 +162,10 @@ impl Arena {
     /// The same for contents of two pages and more: a run of free pages, all of them resident.
     fn take_run(&self, mag: &Magazine, runs: &Pages, pages: usize) -> Option<usize> {
         loop {
-            let Some(mut run) = runs.claim(&self.budget, pages) else {
-                if self.make_room(mag, runs.runs.need_bytes(pages)) {
-                    continue;
-                }
-                return None;
+            let mut run = match runs.claim(&self.budget, pages) {
+                Ok(run) => run,
+                Err(Lack::Room) if self.make_room(mag, runs.runs.need_bytes(pages)) => continue,
+                Err(Lack::Room | Lack::Place) => return None,
             };
             pass("allocate: run claimed");
             loop {

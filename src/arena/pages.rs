@@ -19,7 +19,7 @@ use super::{
     block::{BLOCK_REF_BITS, CLASS_BITS, HEADER_BYTES, Header, SHAPES, Shape},
     budget::Budget,
     class::{HUGE_GRANULE, PAGE_GRANULE, Region, metadata_reserve, region_bytes, wants_rows},
-    runs::{Plan, Run, Runs},
+    runs::{Lack, Plan, Run, Runs},
     sizes::{MAX_CLASSES, pages_for},
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Pages {
         let is_huge = rows || huge_pages && longest_bytes >= HUGE_GRANULE;
         let group_pages = if is_huge { HUGE_GRANULE / PAGE_BYTES } else { HEADERS_IN_PAGE };
         let space_bytes = (region_bytes(limit_bytes).saturating_mul(SPACE_PART)).min(SPACE_MAX_BYTES);
-        let len_bits = longest_bytes.ilog2() + 1;
+        let len_bits = (longest_pages * PAGE_BYTES).ilog2() + 1;
         let slot_bits = BLOCK_REF_BITS - CLASS_BITS - len_bits;
         let pages = space_bytes / PAGE_BYTES + SPACE_PART * longest_pages;
         let pages = pages.next_multiple_of(group_pages).min(MAX_WINDOWS << slot_bits);
@@ -123,7 +123,7 @@ impl Pages {
     }
 
     /// As [`Runs::claim`].
-    pub(super) fn claim(&self, budget: &Budget, pages: usize) -> Option<Run> {
+    pub(super) fn claim(&self, budget: &Budget, pages: usize) -> Result<Run, Lack> {
         debug_assert!(pages > 1);
         self.runs.claim(budget, pages, |row| self.region.populate_row(row))
     }

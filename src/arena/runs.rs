@@ -22,9 +22,9 @@
 //!    of what is opened are charged, for good.
 //!
 //! Why a run can be had as long as the budget has room: address space is a multiple of the limit, and runs of which pages are
-//! missing are as good as others, but for the time it takes. What is used and what lies in pieces too small is, for runs of up to
-//! n pages placed at the first place that fits, at most about log2(n) times what is used (Robson), and less than one and a half
-//! times in all that was measured; when the region's end is reached, all of it is searched.
+//! missing are as good as others, but for the time it takes. What is used and what lies in pieces too small was less than one and a
+//! half times what is used in all that was measured. (There is no proof of a bound for this choice of places; for the first that
+//! fits Robson's is log2(n) for runs of up to n pages.) When the region's end is reached, all of it is searched.
 
 mod search;
 #[cfg(all(test, not(memfs_loom)))]
@@ -75,6 +75,15 @@ pub(super) struct Run {
     pub(super) missing: usize,
 }
 
+/// Why there is no run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The budget has no room for the overhead of opening more of the region, or others were always faster.
+    Room,
+    /// The region has no such run, whatever the budget.
+    Place,
+}
+
 pub(super) struct Runs {
     pub(super) plan: Plan,
     free: Bitmap,
@@ -87,9 +96,12 @@ pub(super) struct Runs {
     backed_pages: AtomicUsize,
     /// The first page that was never opened.
     opened: AtomicUsize,
-    /// Where the last search among ready words ended, and among bare ones.
+    /// Where the last search among ready words ended.
     ready_from: AtomicUsize,
+    /// The word where bare pages were found last, or opened: the next ones are there.
     bare_from: AtomicUsize,
+    /// The word where searches go on that come to the end of what is opened.
+    bare_again: AtomicUsize,
     recent: Recent,
 }
 
@@ -120,31 +132,43 @@ impl Runs {
             opened: AtomicUsize::new(0),
             ready_from: AtomicUsize::new(0),
             bare_from: AtomicUsize::new(0),
+            bare_again: AtomicUsize::new(0),
             recent: Recent::new(),
         })
     }
 
-    /// A run of `pages` pages, with as few missing as can be found in bounded time. `None`: the budget has no room for the
-    /// overhead of opening more, or the region has no such run, or others are always faster.
-    pub(super) fn claim(&self, budget: &Budget, pages: usize, back: impl Fn(Range<usize>)) -> Option<Run> {
+    /// A run of `pages` pages, with as few missing as can be found in bounded time.
+    pub(super) fn claim(
+        &self,
+        budget: &Budget,
+        pages: usize,
+        back: impl Fn(Range<usize>),
+    ) -> Result<Run, Lack> {
         for _ in 0..ATTEMPTS {
             if let Some(run) = self.claim_recent(pages) {
-                return Some(run);
+                return Ok(run);
             }
             let found = self.survey(pages);
             if found.is_none_or(|(missing, _)| missing > 0)
                 && self.wants_row(budget, pages)
                 && let Some(run) = self.claim_row(budget, pages, &back)
             {
-                return Some(run);
+                return Ok(run);
             }
-            let first = found.map(|(_, first)| first).or_else(|| self.find_bare(pages, BARE_LOOKS));
-            let Some(first) = first else { return self.open(budget, pages) };
+            let found = found.map(|(_, first)| first).or_else(|| self.find_bare(pages, BARE_LOOKS));
+            let first = match found {
+                Some(first) => first,
+                None => match self.open(budget, pages) {
+                    // At the region's end the whole of it is searched.
+                    Err(Lack::Place) => self.find_bare(pages, usize::MAX).ok_or(Lack::Place)?,
+                    opened => return opened,
+                },
+            };
             if let Some(run) = self.take(first..first + pages) {
-                return Some(run);
+                return Ok(run);
             }
         }
-        None
+        Err(Lack::Room)
     }
 
     /// Charges for the pages of `run` that are missing, has `back` make each gap of them resident, and says whether the budget had
@@ -308,35 +332,32 @@ impl Runs {
         }
     }
 
-    /// Opens as much more of the region as the run needs; the rest of it is bare. At the region's end the whole of it is
-    /// searched for free pages.
-    fn open(&self, budget: &Budget, pages: usize) -> Option<Run> {
-        let groups = pages.div_ceil(self.plan.group_pages);
-        if self.opened() + groups * self.plan.group_pages > self.plan.pages {
-            let first = self.find_bare(pages, usize::MAX)?;
-            return self.take(first..first + pages);
-        }
-        let opened = self.open_groups(budget, groups)?;
+    /// Opens as much more of the region as the run needs; the rest of it is bare.
+    fn open(&self, budget: &Budget, pages: usize) -> Result<Run, Lack> {
+        let opened = self.open_groups(budget, pages.div_ceil(self.plan.group_pages))?;
         let run = opened.start..opened.start + pages;
         self.put(run.end..opened.end);
         // Relaxed: where to begin, no more.
         self.bare_from.store(run.end >> WORD_SHIFT, Ordering::Relaxed);
-        Some(Run { missing: pages, pages: run })
+        Ok(Run { missing: pages, pages: run })
     }
 
     /// Groups that were never used, charged but for their pages.
-    fn open_groups(&self, budget: &Budget, groups: usize) -> Option<Range<usize>> {
+    fn open_groups(&self, budget: &Budget, groups: usize) -> Result<Range<usize>, Lack> {
         let (pages, bytes) = (groups * self.plan.group_pages, groups as u64 * self.plan.overhead_bytes);
-        if !budget.try_charge(bytes) {
-            return None;
-        }
         let next = |opened: usize| Some(opened + pages).filter(|&end| end <= self.plan.pages);
-        // Relaxed: the number alone makes the pages ours; they have no past to be ordered after.
-        let opened = self.opened.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok();
-        if opened.is_none() {
-            budget.refund(bytes);
+        if next(self.opened()).is_none() {
+            return Err(Lack::Place);
         }
-        opened.map(|first| first..first + pages)
+        if !budget.try_charge(bytes) {
+            return Err(Lack::Room);
+        }
+        // Relaxed: the number alone makes the pages ours; they have no past to be ordered after.
+        let opened = self.opened.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        opened.map(|first| first..first + pages).map_err(|_| {
+            budget.refund(bytes);
+            Lack::Place
+        })
     }
 
     /// Whether a whole group is to become resident, in huge pages: of a region that has come to use as much already, as long as
@@ -357,7 +378,7 @@ impl Runs {
                 self.give(run.pages);
                 return None;
             }
-            None => self.open_groups(budget, 1)?,
+            None => self.open_groups(budget, 1).ok()?,
         };
         if !budget.try_charge_leaving(self.bytes(group.len()), self.plan.leave_bytes) {
             self.put(group);

@@ -155,7 +155,7 @@ impl Stretch {
 
     /// A run of so many pages, written to.
     pub fn claim(&self, pages: usize) -> Option<Range<usize>> {
-        let mut run = self.runs.claim(&self.budget, pages, |row| self.touch(row))?;
+        let mut run = self.runs.claim(&self.budget, pages, |row| self.touch(row)).ok()?;
         if !self.runs.back(&self.budget, &mut run, |gap| self.touch(gap)) {
             self.runs.give(run.pages);
             return None;

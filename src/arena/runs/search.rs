@@ -102,14 +102,18 @@ impl Runs {
         Some((pages - self.count_resident(first..first + pages), first))
     }
 
-    /// Where free pages stand in a row, ready or not, from where the last search ended, in `looks` words at most.
+    /// Where free pages stand in a row, ready or not, in `looks` words at most: from where some were found last up to the end, then
+    /// from where the last search that came to the end left off, or else from the beginning.
     pub(super) fn find_bare(&self, pages: usize, looks: usize) -> Option<usize> {
         let words = self.opened() >> WORD_SHIFT;
+        // Relaxed, here and below: where to begin, no more.
         let mut word = self.bare_from.load(Ordering::Relaxed);
-        let (mut row, mut looked) = (0, 0);
+        let mut again = if looks < words { self.bare_again.load(Ordering::Relaxed) } else { 0 };
+        let (mut row, mut looked, mut wrapped) = (0, 0, false);
         while looked < looks.min(words + pages.div_ceil(WORD_BITS)) {
             if word >= words {
-                (word, row) = (0, 0);
+                (word, row) = (if again < words { again } else { 0 }, 0);
+                (again, wrapped) = (0, true);
             }
             let free = self.free.load(word);
             let mut bit = 0;
@@ -129,21 +133,27 @@ impl Runs {
             word += 1;
             looked += 1;
         }
-        self.bare_from.store(word, Ordering::Relaxed);
+        let cursor = if wrapped { &self.bare_again } else { &self.bare_from };
+        cursor.store(word, Ordering::Relaxed);
         None
     }
 
     /// A group whose pages are all free and bare, as far as a search goes.
     pub(super) fn find_bare_group(&self) -> Option<Range<usize>> {
-        let groups = self.opened() / self.plan.group_pages;
-        let from = self.bare_from.load(Ordering::Relaxed) / (self.plan.group_pages >> WORD_SHIFT);
-        let looks = (from..groups).chain(0..from.min(groups));
-        let mut looks = looks.take(BARE_LOOKS / (self.plan.group_pages >> WORD_SHIFT));
+        let (groups, group_words) =
+            (self.opened() / self.plan.group_pages, self.plan.group_pages >> WORD_SHIFT);
+        let from = self.bare_again.load(Ordering::Relaxed) / group_words;
+        let mut looks = (from..groups).chain(0..from.min(groups)).take(BARE_LOOKS / group_words);
+        let mut last = from;
         let is_bare = |group: &usize| {
+            last = *group;
             let pages = group * self.plan.group_pages..(group + 1) * self.plan.group_pages;
             words(pages).all(|(word, _)| self.free.load(word) == FULL && self.resident_in(word) == 0)
         };
-        let group = looks.find(is_bare)?;
+        let Some(group) = looks.find(is_bare) else {
+            self.bare_again.store((last + 1) * group_words, Ordering::Relaxed);
+            return None;
+        };
         Some(group * self.plan.group_pages..(group + 1) * self.plan.group_pages)
     }
 

@@ -15,9 +15,9 @@ fn runs(pages: usize, rows: bool) -> Runs {
 fn claim(runs: &Runs, budget: &Budget, pages: usize) -> Option<Range<usize>> {
     let mut run = loop {
         match runs.claim(budget, pages, |_| ()) {
-            Some(run) => break run,
-            None if runs.trim(budget, runs.plan.overhead_bytes, |_| ()) > 0 => {}
-            None => return None,
+            Ok(run) => break run,
+            Err(Lack::Room) if runs.trim(budget, runs.plan.overhead_bytes, |_| ()) > 0 => {}
+            Err(Lack::Room | Lack::Place) => return None,
         }
     };
     while !runs.back(budget, &mut run, |_| ()) {
@@ -160,7 +160,7 @@ fn at_the_end_of_the_region_all_of_it_is_searched() {
         runs.give(held.swap_remove(at));
         runs.trim(&budget, u64::MAX, |_| ());
     }
-    assert!(claim(&runs, &budget, 129).is_none());
+    assert_eq!(runs.claim(&budget, 129, |_| ()).map(|run| run.pages), Err(Lack::Place));
     assert_eq!([64, 64, 64, 64].iter().filter_map(|&pages| claim(&runs, &budget, pages)).count(), 4);
     assert!(claim(&runs, &budget, 2).is_none());
     runs.validate().expect("sound");
@@ -187,6 +187,26 @@ fn rows_come_where_there_is_much_room_only() {
     let opened = runs.opened();
     (0..500).for_each(|_| assert!(claim(&runs, &budget, 5).is_some()));
     assert_eq!(runs.opened(), opened);
+}
+
+/// What went back is found again behind more used pages than one search looks at.
+#[test]
+fn a_region_does_not_grow_while_there_are_bare_pages_beyond_many_used_ones() {
+    for rows in [false, true] {
+        let (runs, budget) = (runs(1 << 20, rows), Budget::new(1 << 40));
+        let used = BARE_LOOKS * WORD_BITS + 9000;
+        let _used: Vec<_> = (0..used / 500 + 1).map(|_| claim(&runs, &budget, 500).expect("room")).collect();
+        let come_and_go = || {
+            let held: Vec<_> = (0..1000).map(|_| claim(&runs, &budget, 16).expect("room")).collect();
+            held.into_iter().for_each(|run| runs.give(run));
+            runs.trim(&budget, u64::MAX, |_| ());
+            runs.opened()
+        };
+        let opened = come_and_go();
+        let later = (0..8).map(|_| come_and_go()).last();
+        assert!(later <= Some(opened + 2 * 256), "{opened} pages, then {later:?}, rows: {rows}");
+        runs.validate().expect("sound");
+    }
 }
 
 #[test]
