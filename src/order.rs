@@ -25,7 +25,10 @@ use crate::{
     sync::{Arc, AtomicPtr, AtomicU32, AtomicU64, Ordering::*},
 };
 use crossbeam_utils::CachePadded;
-use std::ptr::{self, NonNull};
+use std::{
+    alloc::{self, Layout},
+    ptr::{self, NonNull},
+};
 
 /// What a change says, and its place among all others.
 #[repr(C, align(16))]
@@ -35,12 +38,23 @@ pub(crate) struct Record {
     place: AtomicU64,
     holders: AtomicU32,
     /// Which floor's, and what: theirs to say.
-    kind: u32,
+    kind: u16,
+    backing: Backing,
     /// For who completes the change: 0 at first.
     pub(crate) mark: AtomicU64,
     /// The bytes it carries: behind it in memory, or, if there are many, elsewhere.
     bytes: NonNull<u8>,
     len_bytes: usize,
+}
+
+/// Where a record's memory is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backing {
+    Arena,
+    /// Of the arena, and twice as much as it needs: what it pays for is there for another like it, which must not fail.
+    Double,
+    /// Of the heap, paid for by one that is `Double`.
+    Spare,
 }
 
 const HEADER_BYTES: usize = size_of::<Record>();
@@ -78,7 +92,12 @@ impl Taken {
 
 impl Record {
     pub(crate) fn kind(&self) -> u32 {
-        self.kind
+        self.kind.into()
+    }
+
+    /// Whether it has paid for another like it: see [`Order::record_and_spare`].
+    pub(crate) fn has_spare(&self) -> bool {
+        self.backing == Backing::Double
     }
 
     /// The place among all changes, from 1; 0 if it has none yet.
@@ -104,7 +123,7 @@ impl Order {
     /// An empty queue and its consumer; `None` without memory for one record.
     pub(crate) fn new(arena: Arc<Arena>) -> Option<(Self, Consumer)> {
         let magazine = Magazine::new();
-        let first = allocate(&arena, &magazine, 0, 1, 0)?;
+        let first = allocate(&arena, &magazine, Backing::Arena, 0, 1, 0)?;
         arena.drain(&magazine);
         // SAFETY: fresh. Of no change: the first one's place is 1.
         unsafe { first.as_ref() }.place.store(FIRST, Relaxed);
@@ -121,12 +140,31 @@ impl Order {
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Option<&'g Record> {
-        let ptr = allocate(&self.arena, magazine, kind, holders + 1, len_bytes)?;
-        // SAFETY: fresh memory of that size, initialised by `allocate`; shared with nobody yet.
-        unsafe {
-            fill(std::slice::from_raw_parts_mut(ptr.as_ref().bytes.as_ptr(), len_bytes));
-            Some(ptr.as_ref())
-        }
+        Some(filled(allocate(&self.arena, magazine, Backing::Arena, kind, holders + 1, len_bytes)?, fill))
+    }
+
+    /// The same for the queue alone, and charged for two: so that a [`spare`](Self::spare) of so many bytes can be had later, whatever
+    /// the room there is then.
+    pub(crate) fn record_and_spare<'g>(
+        &self,
+        magazine: &Magazine,
+        kind: u32,
+        len_bytes: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Option<&'g Record> {
+        Some(filled(allocate(&self.arena, magazine, Backing::Double, kind, 1, len_bytes)?, fill))
+    }
+
+    /// A record for the queue that has been paid for.
+    pub(crate) fn spare<'g>(
+        &self,
+        magazine: &Magazine,
+        kind: u32,
+        len_bytes: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> &'g Record {
+        let record = allocate(&self.arena, magazine, Backing::Spare, kind, 1, len_bytes);
+        filled(record.expect("the heap does not refuse"), fill)
     }
 
     /// Writes over a part of what a record says.
@@ -294,22 +332,35 @@ impl Order {
 /// The place of the record that an empty queue begins with.
 const FIRST: u64 = 1;
 
+/// What a record has of the arena or of the heap.
+fn layout(len_bytes: usize) -> Layout {
+    let inner_bytes = if len_bytes <= INNER_BYTES { len_bytes } else { 0 };
+    Layout::from_size_align(HEADER_BYTES + inner_bytes, align_of::<Record>()).expect("a page and a little")
+}
+
+/// The same of bytes that are elsewhere.
+fn outer_bytes(len_bytes: usize) -> usize {
+    if len_bytes <= INNER_BYTES { 0 } else { len_bytes }
+}
+
 fn allocate(
     arena: &Arena,
     magazine: &Magazine,
+    backing: Backing,
     kind: u32,
     holders: u32,
     len_bytes: usize,
 ) -> Option<NonNull<Record>> {
-    let inner_bytes = if len_bytes <= INNER_BYTES { len_bytes } else { 0 };
-    if len_bytes > inner_bytes && !arena.budget().try_charge(len_bytes as u64) {
+    let (layout, outer_bytes) = (layout(len_bytes), outer_bytes(len_bytes));
+    assert!(backing == Backing::Arena || outer_bytes == 0, "only what is short has, or is, a spare");
+    if outer_bytes > 0 && !arena.budget().try_charge(outer_bytes as u64) {
         return None;
     }
-    let Some(ptr) = arena.alloc_raw(magazine, HEADER_BYTES + inner_bytes) else {
-        arena.budget().refund((len_bytes - inner_bytes) as u64);
+    let Some(ptr) = get_memory(arena, magazine, backing, layout) else {
+        arena.budget().refund(outer_bytes as u64);
         return None;
     };
-    let bytes = if len_bytes > inner_bytes {
+    let bytes = if outer_bytes > 0 {
         NonNull::from(Box::leak(vec![0_u8; len_bytes].into_boxed_slice())).cast()
     } else {
         // SAFETY: within the allocation, and zeroed, so that it may be lent as bytes.
@@ -324,7 +375,8 @@ fn allocate(
         next: AtomicPtr::new(ptr::null_mut()),
         place: AtomicU64::new(0),
         holders: AtomicU32::new(holders),
-        kind,
+        kind: u16::try_from(kind).expect("few kinds"),
+        backing,
         mark: AtomicU64::new(0),
         bytes,
         len_bytes,
@@ -334,19 +386,54 @@ fn allocate(
     Some(ptr)
 }
 
+fn get_memory(arena: &Arena, magazine: &Magazine, backing: Backing, layout: Layout) -> Option<NonNull<u8>> {
+    match backing {
+        Backing::Arena => arena.alloc_raw(magazine, layout.size()),
+        Backing::Double => arena.alloc_raw(magazine, 2 * layout.size()),
+        Backing::Spare => {
+            // SAFETY: not of no size.
+            let ptr = unsafe { alloc::alloc(layout) };
+            let ptr = NonNull::new(ptr).unwrap_or_else(|| alloc::handle_alloc_error(layout));
+            #[cfg(memfs_loom)]
+            crate::model::born(ptr.addr().get());
+            Some(ptr)
+        }
+    }
+}
+
+/// Writes what a record says.
+fn filled<'g>(mut record: NonNull<Record>, fill: impl FnOnce(&mut [u8])) -> &'g Record {
+    // SAFETY: from `allocate`, shared with nobody yet; its bytes are zeroed memory of that size.
+    unsafe {
+        let Record { bytes, len_bytes, .. } = *record.as_mut();
+        fill(std::slice::from_raw_parts_mut(bytes.as_ptr(), len_bytes));
+        record.as_ref()
+    }
+}
+
 /// # Safety
 /// From `allocate` with this arena; nobody can reach it.
 unsafe fn free(arena: &Arena, record: NonNull<Record>) {
     // SAFETY: alive (caller).
-    let (bytes, len_bytes) = unsafe { (record.as_ref().bytes, record.as_ref().len_bytes) };
-    let inner_bytes = if len_bytes <= INNER_BYTES { len_bytes } else { 0 };
-    if len_bytes > inner_bytes {
+    let Record { bytes, len_bytes, backing, .. } = *unsafe { record.as_ref() };
+    let (layout, outer_bytes) = (layout(len_bytes), outer_bytes(len_bytes));
+    if outer_bytes > 0 {
         // SAFETY: leaked from such a box in `allocate`.
         drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(bytes.as_ptr(), len_bytes)) });
-        arena.budget().refund(len_bytes as u64);
+        arena.budget().refund(outer_bytes as u64);
     }
-    // SAFETY: the caller.
-    unsafe { arena.free_raw(record.cast(), HEADER_BYTES + inner_bytes) };
+    // SAFETY: the caller; as in `get_memory`.
+    unsafe {
+        match backing {
+            Backing::Arena => arena.free_raw(record.cast(), layout.size()),
+            Backing::Double => arena.free_raw(record.cast(), 2 * layout.size()),
+            Backing::Spare => {
+                #[cfg(memfs_loom)]
+                crate::model::dies(record.addr().get());
+                alloc::dealloc(record.as_ptr().cast(), layout);
+            }
+        }
+    }
 }
 
 /// A field of a record: four bytes, little endian, at `at`.

@@ -167,6 +167,15 @@ impl Node {
         self.bump_binding();
     }
 
+    /// Notes when the content was changed, unless a later change has been noted by one who was faster.
+    #[inline]
+    pub(crate) fn note_modified(&self, now: u64) {
+        // Relaxed: a time orders nothing. Two that come at once may still leave the earlier one, by as much as they are apart.
+        if self.modified.load(Ordering::Relaxed) < now {
+            self.modified.store(now, Ordering::Relaxed);
+        }
+    }
+
     /// One more reference, unless the last is gone.
     pub(super) fn acquire(&self) -> bool {
         let mut refs = self.refs.load(Ordering::Relaxed);

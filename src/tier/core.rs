@@ -429,7 +429,7 @@ impl Core {
     /// Gives up every file's content. Readers and writers in flight finish on what they hold, or find the store closed. In a
     /// store that is to survive, what is on disk stays, and what has its place in the order is written first.
     pub(crate) fn tear_down(&self, local: &Local) -> Result<()> {
-        let firm = self.firm_up_for_good(local);
+        self.firm_up_for_good(local);
         if let Some(limbo) = &self.ground.limbo {
             limbo.close();
         }
@@ -444,7 +444,7 @@ impl Core {
         self.ground.arena.drain(&local.magazine);
         self.ground.arena.trim(u64::MAX);
         self.ground.segments.shrink();
-        firm.and(finished)
+        finished
     }
 }
 

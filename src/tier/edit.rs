@@ -12,6 +12,7 @@ use super::{
     heat,
     local::Local,
     log::{Preparation, Revision},
+    room::Patience,
     stage::{Staged, StagingShare},
     tree::{MAX_LEN, NoMemory, Tree, TreeMemory, rebuild},
     word::{Content, Word},
@@ -79,6 +80,7 @@ impl Core {
 
     /// Makes a part of a file new, in one instant; where the data ends in it.
     pub(crate) fn update(&self, local: &Local, at: At<'_>, change: Change<'_>) -> Result<u64> {
+        let mut patience = Patience::new();
         loop {
             self.check_open()?;
             let guard = local.pin();
@@ -91,8 +93,7 @@ impl Core {
                 continue;
             };
             if word.is_bare() {
-                drop(guard);
-                self.give_record(local, at)?;
+                self.give_bare_record(local, &spot, &guard);
                 continue;
             }
             let plan = change.on(len).ok_or_else(|| too_long(at, change))?;
@@ -114,7 +115,7 @@ impl Core {
             let done = if plan.new_len > self.config.chunk_bytes as u64 || tree && !plan.data.is_empty() {
                 let touched = self.touched_chunks(local, &base, &plan, &guard)?;
                 drop(guard);
-                self.update_chunks(local, at, &base, change, touched)?
+                self.update_chunks(local, at, &base, change, touched, &mut patience)?
             } else {
                 // What stays of a long file that is cut to one chunk is in its first.
                 let first = self.chunk_word(word, 0, &guard);
@@ -311,6 +312,7 @@ impl Core {
         base: &Base,
         change: Change<'_>,
         touched: Vec<Touched<'_>>,
+        patience: &mut Patience,
     ) -> Result<bool> {
         let mut staged = Vec::with_capacity(touched.len());
         let mut share = StagingShare::new(self);
@@ -341,7 +343,7 @@ impl Core {
             Ok(rebuilt) => rebuilt,
             Err(NoMemory(bytes)) => {
                 drop(guard);
-                if !self.charge_for_metadata(local, bytes) {
+                if !self.make_room_or_wait(local, bytes, patience) {
                     return Err(self.memory_limit(&Core::name_of(at), bytes));
                 }
                 return Ok(false);

@@ -6,8 +6,8 @@
 //! 2. A frame is written after all bytes that it refers to were synced, and is itself synced before the next is begun, so what
 //!    is on disk is a prefix of the order. A small batch that somebody waits for goes into the journal's front, with those bytes
 //!    beside it; they are synced in their places before the journal takes over what is in the front.
-//! 3. An extent is killed only when the change that freed it is durable: it was put into limbo after that change had its
-//!    place, and limbo is emptied before the batch is cut.
+//! 3. An extent is killed only when the change that freed it is durable: limbo is emptied first, then every change without a place
+//!    is given one (`loose`), then the batch is cut.
 //! 4. Blocks are held, to be read, only while limbo knows that a flush has begun. Whoever has to read them again begins anew, takes
 //!    what came into the order meanwhile, and does not need what that has replaced.
 //! 5. After a failure everything stays as it was, to be tried again: records, limbo.
@@ -39,7 +39,7 @@ use std::{
 };
 
 /// About what a change takes in RAM while it waits.
-const RECORD_BYTES: u64 = 128;
+const RECORD_BYTES: u64 = 192;
 /// Rounds of compaction after a flush, at most.
 const COMPACTIONS: usize = 2;
 /// Records that are let go under one guard.
@@ -277,8 +277,7 @@ impl Core {
 
     fn acknowledge_in(&self, log: &Log, local: &Local) -> Result<()> {
         if self.is_closed() {
-            // What failed has no record, and is told to who closes.
-            let _ = self.firm_up(local);
+            self.firm_up(local);
             // Acquire: pairs with the Release in `commit`.
             let durable = log.durable.load(Acquire);
             return if durable < log.order.last_place(&local.pin()) { Err(Error::Closed) } else { Ok(()) };
@@ -325,7 +324,7 @@ impl Core {
 
     fn flush_all(&self, log: &Log, flusher: &mut Flusher, aim: Aim, local: &Local) -> Result<()> {
         let Some(limbo) = &self.ground.limbo else { return Ok(()) };
-        // Limbo first: what is in it was freed by changes that are in the order now (invariant 3).
+        // Limbo first: what is in it was freed by changes that are in the order before the batch is cut (invariant 3).
         limbo.take_dead(&mut flusher.dead);
         // Once closed nothing is written any more: who waits for what the last flush could not write is told so.
         self.write_batch(log, flusher, aim, local)?;
@@ -404,7 +403,7 @@ impl Core {
     /// Takes what is in the order, and encodes all that is taken; the bytes go into segments (invariant 4).
     pub(super) fn encode_batch(&self, log: &Log, flusher: &mut Flusher, local: &Local) -> Result<Digest> {
         let Some(limbo) = &self.ground.limbo else { return Err(Error::Closed) };
-        let firm = self.firm_up_all(log, flusher, local)?;
+        let firm = self.firm_up_all(log, flusher, local);
         let reading = limbo.begin();
         flusher.take(log, local);
         drop(firm);

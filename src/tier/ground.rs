@@ -181,7 +181,7 @@ impl Ground {
     }
 
     /// Ends an extent; on disk, where changes are to be durable, only when the one that unlinked it is. That has its place in
-    /// the order of changes by now.
+    /// the order of changes by now, or is given it before the next batch is cut (`loose`).
     ///
     /// # Safety
     /// The extent is unlinked, and retired once.

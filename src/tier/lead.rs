@@ -112,7 +112,7 @@ impl Core {
     /// Makes durable all that was acknowledged before.
     pub(crate) fn sync(&self, local: &Local) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        self.firm_up(local)?;
+        self.firm_up(local);
         let target = log.order.last_place(&local.pin());
         let mut leading = log.led.lock();
         // Acquire: pairs with the Release in `commit`.

@@ -1,8 +1,8 @@
 //! Limbo: what left a content word before the change that replaced it was durable.
 //!
 //! # Invariants
-//! 1. What is put here was unlinked by a change that has its place in the order, or (a block; see `loose`) that the next flush gives
-//!    one before it begins. Whoever takes the dead and then a batch from the order therefore has, or had before, every change that
+//! 1. What is put here was unlinked by a change that has its place in the order, or (see `loose`) that the next flush gives
+//!    one, after it has taken the dead and before it cuts its batch. Whoever takes the dead and then a batch from the order therefore has, or had before, every change that
 //!    freed them.
 //! 2. A block is kept here while a flush may want to hold it, to read it then, even if it is on disk: that may be the start of it only, or have
 //!    to be written again. One that was replaced: until the flush that had begun by then has read; a later one sees the
@@ -71,7 +71,7 @@ impl Limbo {
         self.closed.store(true, Release);
     }
 
-    /// Takes an extent whose end has its place in the order.
+    /// Takes an extent whose end has its place in the order (invariant 1).
     pub(crate) fn push_extent(&self, extent: ExtentRef) {
         if !self.closed.load(Acquire) {
             self.dead.push(Freed::Extent(extent));
@@ -81,7 +81,7 @@ impl Limbo {
     /// Takes a block that left its content word if a flush may want to read it (invariant 2); it `goes` with its file, or was
     /// replaced.
     ///
-    /// What replaced it has its place in the order, or has it when a flush begins. SeqCst here and in `begin`: if this does not see that a flush has begun,
+    /// What replaced it has its place in the order, or has it when a flush begins to read. SeqCst here and in `begin`: if this does not see that a flush has begun,
     /// that flush sees the replacement, and does not need the block.
     pub(crate) fn keeps(&self, block: BlockRef, goes: bool) -> bool {
         if goes {

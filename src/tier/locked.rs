@@ -94,8 +94,7 @@ impl Core {
                     continue;
                 };
                 if word.is_bare() {
-                    drop(guard);
-                    self.give_record(local, at)?;
+                    self.give_bare_record(local, &spot, &guard);
                     continue;
                 }
                 let settled = spot.settled(self, &guard);

@@ -145,6 +145,28 @@ pub(crate) struct Revision<'e> {
     pub(crate) appends: bool,
 }
 
+impl Revision<'_> {
+    fn len_bytes(&self) -> usize {
+        CONTENT_BYTES + CHUNK_BYTES * self.chunks.len()
+    }
+
+    /// Whether one block is all of the content from then on.
+    fn is_whole_block(&self) -> bool {
+        self.reset && matches!(self.chunks, [(0, word)] if matches!(word.content(), Content::Ram(_)))
+    }
+
+    /// What a record says of it; the rest is written when the change is made (`describe`).
+    fn write(&self, bytes: &mut [u8]) {
+        let level = self.priority.map_or(0, |level| HAS_PRIORITY | u32::from(level.get()) << PRIORITY_SHIFT);
+        let flags = level | if self.reset { RESET } else { 0 };
+        bytes[4..8].copy_from_slice(&flags.to_le_bytes());
+        for (to, (chunk, word)) in bytes[CONTENT_BYTES..].chunks_exact_mut(CHUNK_BYTES).zip(self.chunks) {
+            to[..8].copy_from_slice(&chunk.to_le_bytes());
+            to[8..].copy_from_slice(&word.value().bits().to_le_bytes());
+        }
+    }
+}
+
 /// A record that is not published yet, if one is needed; discarded on drop.
 struct Prepared<'c> {
     core: &'c Core,
@@ -197,20 +219,26 @@ impl Core {
         local: &'c Local,
         revision: Revision<'_>,
     ) -> Result<Preparation<'c>, u64> {
-        let Revision { reset, priority, chunks, appends } = revision;
-        let level = priority.map_or(0, |priority| HAS_PRIORITY | u32::from(priority.get()) << PRIORITY_SHIFT);
-        let flags = level | if reset { RESET } else { 0 };
-        let len_bytes = CONTENT_BYTES + CHUNK_BYTES * chunks.len();
-        let record = log.order.record(&local.magazine, CONTENT, 0, len_bytes, |bytes| {
-            bytes[4..8].copy_from_slice(&flags.to_le_bytes());
-            for (to, (chunk, word)) in bytes[CONTENT_BYTES..].chunks_exact_mut(CHUNK_BYTES).zip(chunks) {
-                to[..8].copy_from_slice(&chunk.to_le_bytes());
-                to[8..].copy_from_slice(&word.value().bits().to_le_bytes());
-            }
-        });
+        let len_bytes = revision.len_bytes();
+        let fill = |bytes: &mut [u8]| revision.write(bytes);
+        let record = if log.looseness.is_ever() && revision.is_whole_block() {
+            log.order.record_and_spare(&local.magazine, CONTENT, len_bytes, fill)
+        } else {
+            log.order.record(&local.magazine, CONTENT, 0, len_bytes, fill)
+        };
         let record = record.ok_or(len_bytes as u64)?;
-        let bytes = if appends { 0 } else { self.block_bytes(chunks) };
+        let bytes = if revision.appends { 0 } else { self.block_bytes(revision.chunks) };
         Ok(Preparation(Some(Prepared { core: self, local, record: Some(record), bytes })))
+    }
+
+    /// What gives a content that is bare its record, paid for by the one that made it loose (`loose`, invariant 6).
+    pub(crate) fn prepare_spare<'c>(&'c self, log: &Log, local: &'c Local, word: Word) -> Preparation<'c> {
+        let chunks = [(0, word)];
+        // Its block was counted when it came.
+        let revision = Revision { reset: true, priority: None, chunks: &chunks, appends: true };
+        let (len_bytes, fill) = (revision.len_bytes(), |bytes: &mut [u8]| revision.write(bytes));
+        let record = log.order.spare(&local.magazine, CONTENT, len_bytes, fill);
+        Preparation(Some(Prepared { core: self, local, record: Some(record), bytes: 0 }))
     }
 
     /// What a block needs to take the place of `from`, which was loaded from the file's word: nothing, if that is loose.
@@ -255,11 +283,7 @@ impl Core {
                         describe(log, record, spot, (from, to), len, now)
                             && exchange(&spot.node.content, from, Word::pending(record).in_place_of(from))
                     }
-                    None => {
-                        // Before the exchange: who gives it a record takes its time from there. Relaxed: the exchange orders it.
-                        spot.node.modified.store(now, Relaxed);
-                        exchange(&spot.node.content, from, to.bare().in_place_of(from))
-                    }
+                    None => exchange(&spot.node.content, from, to.bare().in_place_of(from)),
                 };
                 if done {
                     let Prepared { local, record, bytes, .. } = *ManuallyDrop::new(prepared);
@@ -277,8 +301,7 @@ impl Core {
         };
         pass("change: made, nothing retired");
         if swung && from.value() != to.value() {
-            // Relaxed: a time orders nothing.
-            spot.node.modified.store(now, Relaxed);
+            spot.node.note_modified(now);
         }
         swung
     }
@@ -364,11 +387,12 @@ fn describe(
 ) -> bool {
     let flags = u32_at(record.bytes(), 4) & !(SAME | LOOSENS);
     let stays = to.value() == from.value();
-    let is_whole_block = flags & RESET != 0 && matches!(to.content(), Content::Ram(_));
+    let is_whole_block = record.has_spare() && matches!(to.content(), Content::Ram(_));
     let loosens = if is_whole_block && !stays { LOOSENS } else { 0 };
     let (same, modified) = match (stays, from.is_bare()) {
         (_, true) if flags & RESET == 0 => return false,
-        // What is there, and was made then. Relaxed: it was stored before the exchange that the word was loaded from.
+        // What is there, and was made then. Relaxed: who made it may not have come to that; what is in RAM is right in the end, and
+        // on disk it is the time of the content before if there is a crash before the next change.
         (true, true) => (0, spot.node.modified.load(Relaxed)),
         (true, false) => (SAME, now),
         (false, _) => (0, now),

@@ -21,16 +21,20 @@
 //!    would not know. Who has one gives it a record first.
 //! 5. A block of a loose or bare content is as any other: without a copy on disk it stays where it is. One that has a copy is
 //!    known to the order, for the copy was made by its record.
+//! 6. A record that makes a content loose is charged for another beside itself (`Order::record_and_spare`): what gives a bare content its
+//!    record allocates nothing from the arena and cannot fail. Else memory would be needed where often only a flush can free some, and
+//!    a batch could not be cut, nor a store closed. (A thread that is late may make a word loose when its record has been let go: one
+//!    spare a thread is not paid for then.)
 
 use super::{
-    core::{At, Core, Spot, exchange},
+    core::{Core, Spot, exchange},
     flush::{Flusher, Log},
     local::Local,
-    log::{ContentChange, Revision},
+    log::ContentChange,
 };
 use crate::{
     config::Durability,
-    error::Result,
+    epoch::Guard,
     index::NodeId,
     order::Record,
     sync::{AtomicBool, Ordering::*, fence},
@@ -66,6 +70,11 @@ impl Looseness {
         Self { ever, ended, now: AtomicBool::new(ever), any }
     }
 
+    /// Whether words are loose in this store at all.
+    pub(super) fn is_ever(&self) -> bool {
+        self.ever
+    }
+
     /// Whether the word of a change that has its place may be loose (invariant 1).
     pub(super) fn is_allowed(&self) -> bool {
         self.ever && {
@@ -84,8 +93,8 @@ impl Looseness {
 
     /// Whether something may be bare that no record waits for.
     pub(super) fn has_any(&self) -> bool {
-        // Relaxed: stored before the records that it is about became durable.
-        self.any.load(Relaxed)
+        // Acquire: with the Release in `take`, which comes before what it is about became durable.
+        self.any.load(Acquire)
     }
 }
 
@@ -100,8 +109,8 @@ impl Flusher {
             return;
         }
         self.loose.extend(self.taken[before..].iter().filter_map(|taken| loosened_by(taken.record())));
-        // Relaxed: see `has_any`.
-        log.looseness.any.store(!self.loose.is_empty(), Relaxed);
+        // Release: see `has_any`.
+        log.looseness.any.store(!self.loose.is_empty(), Release);
     }
 }
 
@@ -114,96 +123,68 @@ fn loosened_by(record: &Record) -> Option<NodeId> {
 
 impl Core {
     /// Gives every change that was made before this a place in the order.
-    pub(super) fn firm_up(&self, local: &Local) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
-        if !log.looseness.ever || !log.has_unflushed(&local.pin()) {
-            return Ok(());
+    pub(super) fn firm_up(&self, local: &Local) {
+        let Some(log) = &self.log else { return };
+        if log.looseness.ever && log.has_unflushed(&local.pin()) {
+            drop(self.firm_up_all(log, &mut log.lock_to_flush(local).flusher, local));
         }
-        let mut turn = log.lock_to_flush(local);
-        self.firm_up_all(log, &mut turn.flusher, local).map(drop)
     }
 
     /// The same for a store that is being closed: from then on every change has a record.
-    pub(super) fn firm_up_for_good(&self, local: &Local) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
+    pub(super) fn firm_up_for_good(&self, local: &Local) {
+        let Some(log) = &self.log else { return };
         let mut turn = log.lock_to_flush(local);
         log.looseness.ended.store(true, Relaxed);
-        self.firm_up_all(log, &mut turn.flusher, local).map(drop)
+        drop(self.firm_up_all(log, &mut turn.flusher, local));
     }
 
     /// The same for who flushes, and takes what is in the order before he drops the answer.
-    ///
-    /// # Errors
-    /// There is no memory for a record.
-    pub(super) fn firm_up_all<'l>(
-        &self,
-        log: &'l Log,
-        flusher: &mut Flusher,
-        local: &Local,
-    ) -> Result<Firm<'l>> {
+    pub(super) fn firm_up_all<'l>(&self, log: &'l Log, flusher: &mut Flusher, local: &Local) -> Firm<'l> {
         let firm = log.looseness.forbid();
         if log.looseness.ever {
             flusher.take(log, local);
         }
-        let loose = std::mem::take(&mut flusher.loose);
         // In the order of their nodes: as they lie in memory, and the same in every run of a model.
-        let mut ids: Vec<NodeId> = loose.iter().copied().collect();
+        let mut ids: Vec<NodeId> = flusher.loose.iter().copied().collect();
         ids.sort_unstable();
-        let done = ids.into_iter().try_for_each(|id| self.firm_up_one(local, id));
-        if done.is_err() {
-            flusher.loose = loose;
-        }
-        done.map(|()| firm)
+        ids.into_iter().for_each(|id| self.firm_up_one(log, local, id));
+        flusher.loose.clear();
+        firm
     }
 
-    fn firm_up_one(&self, local: &Local, id: NodeId) -> Result<()> {
+    fn firm_up_one(&self, log: &Log, local: &Local, id: NodeId) {
+        // One guard for all of it: the number of a file that has ended is not another's before it is dropped.
+        let guard = local.pin();
+        let node = self.index.held(id);
+        // As in `content_at`.
+        if !node.is_file() {
+            return;
+        }
         loop {
-            let guard = local.pin();
-            let node = self.index.held(id);
-            // As in `content_at`.
-            if !node.is_file() {
-                return Ok(());
-            }
             let word = self.word_of(node, &guard);
             if word.is_bare() {
-                drop(guard);
-                self.give_record(local, At::Node(id))?;
+                self.give_record(log, local, &Spot::held(id, node), &guard);
             } else if !word.is_loose() || exchange(&node.content, word, word.value().in_place_of(word)) {
-                return Ok(());
+                return;
             }
         }
     }
 
-    /// Gives a content that is bare a record (invariant 4).
-    ///
-    /// # Errors
-    /// `MemoryLimit`; the file is gone.
-    pub(super) fn give_record(&self, local: &Local, at: At<'_>) -> Result<()> {
-        loop {
-            let guard = local.pin();
-            let spot = self.resolve(at, &guard)?;
-            let Err(bytes) = self.try_give_record(local, &spot) else { return Ok(()) };
-            drop(guard);
-            if !self.charge_for_metadata(local, bytes) {
-                return Err(self.memory_limit(&Self::name_of(at), bytes));
-            }
+    /// The same for one file, by who is to change a part of what it has.
+    pub(super) fn give_bare_record(&self, local: &Local, spot: &Spot<'_>, guard: &Guard) {
+        if let Some(log) = &self.log {
+            self.give_record(log, local, spot, guard);
         }
     }
 
-    /// The same without making room; how many bytes are missing.
-    pub(super) fn try_give_record(&self, local: &Local, spot: &Spot<'_>) -> Result<(), u64> {
-        let guard = local.pin();
+    /// Gives a content, if it is bare, a record (invariants 4 and 6).
+    fn give_record(&self, log: &Log, local: &Local, spot: &Spot<'_>, guard: &Guard) {
         loop {
-            let word = spot.word(self, &guard);
-            let Some(len) = self.ground.len_of(word, &guard).filter(|_| word.is_bare()) else {
-                return Ok(());
-            };
-            let chunks = [(0, word)];
-            // Its block was counted when it came.
-            let revision = Revision { reset: true, priority: None, chunks: &chunks, appends: true };
-            let mut preparation = self.try_prepare(local, revision)?;
-            if self.swing(&guard, spot, (word, word.value()), len, &mut preparation) {
-                return Ok(());
+            let word = spot.word(self, guard);
+            let Some(len) = self.ground.len_of(word, guard).filter(|_| word.is_bare()) else { return };
+            let mut preparation = self.prepare_spare(log, local, word);
+            if self.swing(guard, spot, (word, word.value()), len, &mut preparation) {
+                return;
             }
         }
     }

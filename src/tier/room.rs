@@ -35,6 +35,15 @@ const MOMENT: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 1 }
 /// Rounds of making room before an allocation gives up.
 const ROUNDS: usize = 8;
 
+/// How often somebody will still wait: see `PATIENCE`.
+pub(crate) struct Patience(u32);
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self(PATIENCE)
+    }
+}
+
 /// Who leaves.
 pub(crate) struct Victim {
     place: Place,
@@ -83,32 +92,29 @@ impl Core {
         local: &Local,
         mut attempt: impl FnMut() -> Result<T, u64>,
     ) -> Result<T, u64> {
-        let mut patience = PATIENCE;
+        let mut patience = Patience::new();
         loop {
-            let bytes = match attempt() {
+            match attempt() {
                 Ok(done) => return Ok(done),
-                Err(bytes) => bytes,
-            };
-            if self.make_room(local, bytes, Band::Kept, u32::MAX) {
-                continue;
+                Err(bytes) if self.make_room_or_wait(local, bytes, &mut patience) => {}
+                Err(bytes) => return Err(bytes),
             }
-            // Metadata can be nowhere but in RAM. Where all that could be freed waits for a thread that was stopped while it
-            // read, that is most likely over in a moment: better a little late than refused.
-            if patience == 0 || self.awaiting_reclamation() == 0 {
-                return Err(bytes);
-            }
-            patience -= 1;
-            std::thread::sleep(MOMENT);
         }
     }
 
-    /// Makes room for `bytes` of metadata, which whoever comes first may then use.
-    pub(crate) fn charge_for_metadata(&self, local: &Local, bytes: u64) -> bool {
-        let fits = self.charge(local, bytes, PATIENCE);
-        if fits {
-            self.budget().refund(bytes);
+    /// Makes room for `bytes` of metadata, or waits a moment; false if neither is of use any more, and the caller gives up.
+    pub(crate) fn make_room_or_wait(&self, local: &Local, bytes: u64, patience: &mut Patience) -> bool {
+        if self.make_room(local, bytes, Band::Kept, u32::MAX) {
+            return true;
         }
-        fits
+        // Metadata can be nowhere but in RAM. Where all that could be freed waits for a thread that was stopped while it
+        // read, that is most likely over in a moment: better a little late than refused.
+        let waits = patience.0 > 0 && self.awaiting_reclamation() > 0;
+        if waits {
+            patience.0 -= 1;
+            std::thread::sleep(MOMENT);
+        }
+        waits
     }
 
     /// Charges `bytes` for something outside the arena, making room for them, and waiting for `patience` milliseconds at most

@@ -220,3 +220,46 @@ fn many_files_are_found_by_one_thread_and_by_two() {
     });
     assert_eq!(said[0], said[1]);
 }
+
+/// Many contents that replaced each other without a record, and no memory for records: they are synced and closed all the same. (With
+/// records from the same memory the flusher asked for it for ever.)
+#[test]
+fn contents_are_synced_though_no_memory_is_left_for_their_records() {
+    let home = tempfile::tempdir().unwrap();
+    let builder = || {
+        let builder = builder(home.path()).memory_limit_bytes(1 << 20).worker_threads(0);
+        builder.durability(memfs::Durability::OnClose)
+    };
+    let fs = builder().build().unwrap();
+    // Files that may not leave RAM, until there is room for no more.
+    let lock = memfs::WriteOptions::new().priority(memfs::Priority::LOCKED);
+    let locked = (0..200_u64)
+        .take_while(|n| fs.write_with(format!("/locked/{n}"), bytes(*n, 8000), &lock).is_ok())
+        .count() as u64;
+    assert!((10..200).contains(&locked), "{locked}");
+    let path = |n: u64| format!("/small/{n}");
+    let small = (0..400_u64).take_while(|n| fs.write(path(*n), bytes(*n, 40)).is_ok()).count() as u64;
+    assert!(small > 100, "{small}");
+    fs.sync().unwrap();
+    let mut last = vec![0; small as usize];
+    for round in 1..=6_u64 {
+        for n in 0..small {
+            // Refused is refused, as long as nothing is lost or hangs.
+            if fs.write(path(n), bytes(round * 1000 + n, 40)).is_ok() {
+                last[n as usize] = round * 1000;
+            }
+        }
+        if round == 2 {
+            fs.sync().unwrap();
+        }
+    }
+    fs.close().unwrap();
+    let fs = builder().build().unwrap();
+    for n in 0..small {
+        assert!(fs.read(path(n)).unwrap() == bytes(last[n as usize] + n, 40), "{n}");
+    }
+    for n in 0..locked {
+        assert!(fs.read(format!("/locked/{n}")).unwrap() == bytes(n, 8000), "{n}");
+    }
+    validate(&fs);
+}
