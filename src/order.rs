@@ -91,8 +91,8 @@ impl Taken {
 }
 
 impl Record {
-    pub(crate) fn kind(&self) -> u32 {
-        self.kind.into()
+    pub(crate) fn kind(&self) -> u16 {
+        self.kind
     }
 
     /// Whether it has paid for another like it: see [`Order::record_and_spare`].
@@ -135,7 +135,7 @@ impl Order {
     pub(crate) fn record<'g>(
         &self,
         magazine: &Magazine,
-        kind: u32,
+        kind: u16,
         holders: u32,
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
@@ -148,7 +148,7 @@ impl Order {
     pub(crate) fn record_and_spare<'g>(
         &self,
         magazine: &Magazine,
-        kind: u32,
+        kind: u16,
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Option<&'g Record> {
@@ -159,7 +159,7 @@ impl Order {
     pub(crate) fn spare<'g>(
         &self,
         magazine: &Magazine,
-        kind: u32,
+        kind: u16,
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> &'g Record {
@@ -347,7 +347,7 @@ fn allocate(
     arena: &Arena,
     magazine: &Magazine,
     backing: Backing,
-    kind: u32,
+    kind: u16,
     holders: u32,
     len_bytes: usize,
 ) -> Option<NonNull<Record>> {
@@ -375,7 +375,7 @@ fn allocate(
         next: AtomicPtr::new(ptr::null_mut()),
         place: AtomicU64::new(0),
         holders: AtomicU32::new(holders),
-        kind: u16::try_from(kind).expect("few kinds"),
+        kind,
         backing,
         mark: AtomicU64::new(0),
         bytes,

@@ -19,9 +19,9 @@ use crate::{
     order::{Record, u32_at, u64_at},
 };
 
-pub(crate) const MAKE: u32 = 1;
-pub(crate) const RENAME: u32 = 2;
-pub(crate) const REMOVE: u32 = 3;
+pub(crate) const MAKE: u16 = 1;
+pub(crate) const RENAME: u16 = 2;
+pub(crate) const REMOVE: u16 = 3;
 
 const MAKE_BYTES: usize = 32;
 const NODE_BYTES: usize = 5;
@@ -173,7 +173,7 @@ impl Memory {
     fn record<'g>(
         &self,
         magazine: &Magazine,
-        kind: u32,
+        kind: u16,
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Option<&'g Record>> {

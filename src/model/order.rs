@@ -10,7 +10,7 @@ use crate::{
 use std::cell::RefCell;
 
 /// The kind of a record that says a number, instead of being one.
-const FRESH: u32 = u32::MAX;
+const FRESH: u16 = u16::MAX;
 
 /// A queue, and records that wait to be put into it; each is held by whoever made it as well, as a descriptor holds its.
 pub struct Changes {
@@ -57,7 +57,7 @@ impl Changes {
         let seats = Seats::new(|| Seat { handle: collector.register(), magazine: Magazine::new() });
         let magazine = Magazine::new();
         let make = |kind| std::ptr::from_ref(order.record(&magazine, kind, 1, 8, |_| ()).expect("room"));
-        let records = (0..records).map(make).collect();
+        let records = (0..records as u16).map(make).collect();
         arena.drain(&magazine);
         let order = Queue { order, front: RefCell::new(Some((consumer, Vec::new()))) };
         Self { seats, _collector: collector, order, records }
@@ -93,7 +93,7 @@ impl ChangeUser<'_> {
         self.changes.order.order.take(consumer, taken, || pinned(&self.seat.handle));
         let number = |taken: &Taken| match taken.record().kind() {
             FRESH => u64::from_le_bytes(taken.record().bytes().try_into().expect("a number")) as u32,
-            number => number,
+            number => number.into(),
         };
         let numbers = taken.iter().map(number).collect();
         self.changes.order.order.release(taken.drain(..), &guard);

@@ -37,8 +37,8 @@ use crate::{
 };
 use std::mem::ManuallyDrop;
 
-pub(crate) const CONTENT: u32 = 16;
-pub(crate) const MOVE: u32 = 17;
+pub(crate) const CONTENT: u16 = 16;
+pub(crate) const MOVE: u16 = 17;
 
 const CONTENT_BYTES: usize = 32;
 const CHUNK_BYTES: usize = 16;
