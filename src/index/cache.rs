@@ -205,7 +205,7 @@ impl Cache {
         let ways = self.ways.load(Ordering::Acquire);
         #[cfg(memfs_loom)]
         crate::model::touch(ways.addr());
-        // SAFETY: never null; retired through the epoch after it was replaced (`resize`), and we are pinned. Acquire: pairs
+        // SAFETY: never null; retired through the epoch after it was replaced (`replace`, `Ways::carry`), and we are pinned. Acquire: pairs
         // with the exchange there.
         unsafe { &*ways }
     }
