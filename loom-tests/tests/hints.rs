@@ -374,19 +374,27 @@ fn broken_carrying_that_frees_at_once_is_seen() {
     fails(RACE, || carried(remember, remember_recklessly));
 }
 
-/// Both are given the last set, and both let go what it is of.
 #[test]
-fn broken_carrying_that_gives_out_a_set_twice_is_seen() {
-    let mutation = || Mutation::at(CACHE, "self.carried.fetch_add(CARRIED_AT_ONCE", Kind::Torn);
-    breaks(mutation, &["given up twice"], || {
-        model(
-            || {
-                let hints = cached();
-                with(&hints, |user| user.grow_cache());
-                hints
-            },
-            [remember, remember],
-            over,
-        );
+fn what_is_carried_over_is_given_up_meanwhile() {
+    fn give_up(hints: &Hints) -> Found {
+        with(hints, |user| {
+            user.trim_cache();
+            user.collect();
+        });
+        None
+    }
+    model(cached_and_growing, [give_up, remember], over);
+}
+
+/// Both take it out, and both let it go.
+#[test]
+fn broken_giving_up_in_two_steps_frees_it_twice() {
+    let mutation = || Mutation::at(CACHE, "self.before.swap(std::ptr::null_mut()", Kind::Torn);
+    breaks(mutation, TWICE, || {
+        fn give_up(hints: &Hints) -> Found {
+            with(hints, |user| user.trim_cache());
+            None
+        }
+        model(cached_and_growing, [give_up, give_up], over);
     });
 }

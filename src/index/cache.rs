@@ -112,7 +112,7 @@ impl Ways {
         if !before.is_null() {
             crate::model::touch(before.addr());
         }
-        // SAFETY: null, or retired through the epoch by whoever takes it from here (`carry`), or freed with this table, which is
+        // SAFETY: null, or retired through the epoch by whoever takes it from here (`give_up_before`), or freed with this table, which is
         // readable as long as the guard (`Cache::ways`).
         unsafe { before.as_ref() }
     }
@@ -127,12 +127,23 @@ impl Ways {
             self.carry_set(old, set);
         }
         if from < to && to == old.len() {
-            // Others may still be carrying: they are pinned, and it is retired only. Relaxed: as in `before`.
-            let before = self.before.swap(std::ptr::null_mut(), Ordering::Relaxed);
-            debug_assert!(!before.is_null(), "given up twice");
-            // SAFETY: made by `Box::into_raw`; only who was given its last set takes it out, so once; nobody who pins later finds it
-            // here, nor elsewhere: it left `Cache::ways` before this table came there.
-            unsafe { retire(before, guard) };
+            self.give_up_before(guard);
+        }
+    }
+
+    /// Lets go of the table before, whatever is left to be carried over; how many bytes will be free when the epoch has passed.
+    fn give_up_before(&self, guard: &Guard) -> u64 {
+        // Others may be carrying it over: they are pinned, and it is retired only. Relaxed: as in `before`.
+        let before = self.before.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        if before.is_null() {
+            return 0;
+        }
+        // SAFETY: readable, for it is not retired yet. Made by `Box::into_raw`; who takes it out, and so alone, retires it; nobody who
+        // pins later finds it here, nor elsewhere: it left `Cache::ways` before this table came there.
+        unsafe {
+            let bytes = (*before).size_bytes(guard);
+            retire(before, guard);
+            bytes
         }
     }
 
@@ -205,7 +216,7 @@ impl Cache {
         let ways = self.ways.load(Ordering::Acquire);
         #[cfg(memfs_loom)]
         crate::model::touch(ways.addr());
-        // SAFETY: never null; retired through the epoch after it was replaced (`replace`, `Ways::carry`), and we are pinned. Acquire: pairs
+        // SAFETY: never null; retired through the epoch after it was replaced (`replace`), and we are pinned. Acquire: pairs
         // with the exchange there.
         unsafe { &*ways }
     }
@@ -279,18 +290,18 @@ impl Cache {
         }
     }
 
-    /// Falls back to the size `nodes` ask for, and forgets all; what it gives up counts as free once the epoch has passed.
+    /// Falls back to the size `nodes` ask for, and forgets all; if that is the one it has, it forgets what is not carried over yet.
+    /// What it gives up counts as free once the epoch has passed.
     pub(super) fn shrink(&self, nodes: u64, guard: &Guard) -> u64 {
         let old = self.ways(guard);
         let wanted = ((nodes * 3 / 2) as usize).div_ceil(WAYS).next_power_of_two().max(FIRST_SETS);
-        let gain = old.size_bytes(guard).saturating_sub((wanted * size_of::<Set>()) as u64);
-        if wanted < old.len()
-            && self.replace(std::ptr::from_ref(old).cast_mut(), wanted, std::ptr::null_mut(), guard)
-        {
-            gain
-        } else {
-            0
+        if wanted >= old.len() {
+            return old.give_up_before(guard);
         }
+        let gain = old.size_bytes(guard).saturating_sub((wanted * size_of::<Set>()) as u64);
+        let is_smaller =
+            self.replace(std::ptr::from_ref(old).cast_mut(), wanted, std::ptr::null_mut(), guard);
+        if is_smaller { gain } else { 0 }
     }
 
     /// Puts a new table in place of `old`, which it either has for the one before or which is retired.
@@ -403,7 +414,11 @@ mod tests {
             // No room for the next size: it stays.
             cache.grow(10_000, &guard);
             assert_eq!(cache.size_bytes(&guard), 8192 + 16384);
-            assert_eq!(cache.shrink(10, &guard), 16384);
+            // Of the right size, it can do without what is not carried over yet; and then needs no more.
+            assert_eq!(cache.shrink(342, &guard), 8192);
+            assert_eq!(cache.shrink(342, &guard), 0);
+            assert_eq!(cache.size_bytes(&guard), 16384);
+            assert_eq!(cache.shrink(10, &guard), 8192);
             assert_eq!(cache.size_bytes(&guard), 8192);
         }
         drop(collector);

@@ -138,6 +138,11 @@ impl HintUser<'_> {
         self.with(|guard| self.hints.cache.shrink(0, guard))
     }
 
+    /// Lets the cache give up what it can do without at the size it has; the bytes that will be free.
+    pub fn trim_cache(&self) -> u64 {
+        self.with(|guard| self.hints.cache.shrink(u64::from(u32::MAX), guard))
+    }
+
     /// Lets the epoch advance, and frees what it can.
     pub fn collect(&self) {
         pinned(self.handle).flush();
