@@ -152,6 +152,9 @@ impl Default for Builder {
 impl Builder {
     /// The hard limit on the store's whole footprint, in bytes: contents, slack, index, what waits for reclamation. Wins over
     /// [`memory_limit_fraction`](Self::memory_limit_fraction). At least 256 KiB; more than the machine has is allowed.
+    ///
+    /// Address space is reserved for many times as much. So a process that has its memory locked (`mlockall`) has to do it with
+    /// `MCL_ONFAULT`: else the system fills in all of that, and no limit holds.
     pub fn memory_limit_bytes(mut self, bytes: u64) -> Self {
         self.memory_limit_bytes = Some(bytes);
         self

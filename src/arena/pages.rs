@@ -149,3 +149,30 @@ impl Pages {
         self.runs.trim(budget, want_bytes, |pages| unsafe { self.region.decommit(pages) })
     }
 }
+
+#[cfg(all(test, not(memfs_loom)))]
+mod tests {
+    use super::*;
+
+    /// Chunks of 64 MiB leave a reference so few bits for the page that a window is 4 GiB.
+    #[test]
+    fn runs_of_several_windows_are_where_their_references_say() {
+        let (longest, budget) = (64 << 20, Budget::new(16 << 30));
+        let pages = Pages::new(longest, budget.limit(), false).expect("address space");
+        let shapes: Vec<_> = pages.shapes().collect();
+        assert!((2..=MAX_WINDOWS).contains(&shapes.len()), "{} windows", shapes.len());
+        let mut windows = std::collections::HashSet::new();
+        // Claimed and not made resident: that takes no memory.
+        for _ in 0..150 {
+            let run = pages.claim(&budget, longest / PAGE_BYTES).expect("room").pages;
+            for page in [run.start, run.end - 1] {
+                let (window, slot) = pages.window(page);
+                assert_eq!(pages.page(window, slot), page);
+                let distance = shapes[window].address(slot).addr() - shapes[0].address(0).addr();
+                assert_eq!(distance, page * PAGE_BYTES, "page {page} in window {window}");
+                windows.insert(window);
+            }
+        }
+        assert!(windows.len() > 2, "{windows:?}");
+    }
+}

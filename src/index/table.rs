@@ -439,7 +439,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         // The arena's memory goes with the arena, whose last owner owns the index, too: a quarter of a second for a million names.
         // One by one only where somebody counts.
-        if cfg!(any(debug_assertions, memfs_loom)) {
+        if cfg!(any(test, debug_assertions, memfs_loom)) {
             // Exclusive; whoever owns the index has dropped its collector, so nothing retired is still in the list.
             let dentries: Vec<_> = self.dentries().map(|dentry| dentry.address()).collect();
             for address in dentries {
