@@ -12,7 +12,7 @@
 //!    limit ([`ledger`]).
 //! 4. Moving live extents together is always possible under a limit of four segments or more: one is kept for it.
 //! 5. No call waits for another thread, except that one which would fail for want of space looks again for a bounded time
-//!    (10 ms or so) while another thread is bringing some. What waits otherwise, waits for the disk.
+//!    (2 s or so) while another thread is bringing some. What waits otherwise, waits for the disk.
 //! 6. A file that is shorter than it was, or a disk that cannot give a page, is an error of the call and never a signal.
 //!    (Loads by whoever was lent a slice are not calls of this floor: see [`SegmentHold::slice`].)
 //! 7. Bytes that were appended before a sync of a lasting store began, and are trusted when it has returned, outlast any crash

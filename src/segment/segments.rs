@@ -74,8 +74,11 @@ pub(crate) struct SegmentStats {
 /// How many empty segments are kept for the next need; further ones are given back to the system.
 const SPARES: usize = 2;
 
-/// How often a thread that finds no space looks again while another is bringing some.
+/// How often a thread looks again for space that others hold for a moment: over some 15 ms.
 pub(super) const PATIENCE: u32 = if cfg!(memfs_loom) { 1 } else { 200 };
+
+/// The same while another thread is known to be bringing a segment. It waits for the disk, or for a processor: some 2 s.
+const LONG_PATIENCE: u32 = if cfg!(memfs_loom) { 1 } else { 2500 };
 
 /// A segment's number and the segment.
 pub(super) type Numbered = (u32, Arc<Segment>);
@@ -435,7 +438,7 @@ impl Shared {
     /// Whether it is worth trying again after a shortage: there is space now, or there comes to be within a bounded time,
     /// in which another thread installs, or puts back, the segment that is missing here.
     fn space_comes(&self, stream: Stream, seen: u64, shortage: &Shortage) -> bool {
-        for attempt in 0..PATIENCE {
+        for attempt in 0..LONG_PATIENCE {
             // Acquire: pairs with the Release in `advance`; who is counted no more has done all there is to see below.
             let bringing = self.bringing.load(Ordering::Acquire);
             // Acquire: only to keep the order; the attempt that follows decides.
@@ -477,7 +480,7 @@ impl Shortage {
 pub(super) fn wait_a_little(attempt: u32) {
     #[cfg(not(memfs_loom))]
     if attempt > PATIENCE / 2 {
-        return thread::sleep(std::time::Duration::from_micros(100));
+        return thread::sleep(std::time::Duration::from_micros(attempt.min(1000).into()));
     }
     let _ = attempt;
     thread::yield_now();

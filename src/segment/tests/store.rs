@@ -12,6 +12,7 @@ use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut},
     path::Path,
+    time::Duration,
 };
 
 /// A disk whose files can be got at, and that fails when told to.
@@ -27,6 +28,8 @@ struct Plan {
     fail_at: AtomicU64,
     errno: i32,
     room_bytes: AtomicU64,
+    /// What an allocation takes.
+    delay_ms: AtomicU64,
 }
 
 impl TestDisk {
@@ -42,6 +45,7 @@ impl TestDisk {
             fail_at: AtomicU64::new(fail_at),
             errno,
             room_bytes: AtomicU64::new(u64::MAX),
+            delay_ms: AtomicU64::new(0),
         };
         Arc::new(Self { files: Mutex::new(Vec::new()), plan: Arc::new(plan) })
     }
@@ -50,6 +54,13 @@ impl TestDisk {
     pub(super) fn small(room_bytes: u64) -> Arc<Self> {
         let disk = Self::new();
         disk.plan.room_bytes.store(room_bytes, Ordering::SeqCst);
+        disk
+    }
+
+    /// Takes `delay_ms` for each allocation.
+    pub(super) fn slow(delay_ms: u64) -> Arc<Self> {
+        let disk = Self::new();
+        disk.plan.delay_ms.store(delay_ms, Ordering::SeqCst);
         disk
     }
 
@@ -127,6 +138,7 @@ struct TestFile {
 impl DiskFile for TestFile {
     fn allocate(&self, len_bytes: u64) -> io::Result<()> {
         self.plan.call()?;
+        thread::sleep(Duration::from_millis(self.plan.delay_ms.load(Ordering::SeqCst)));
         let take = |room: u64| room.checked_sub(len_bytes);
         if self.plan.room_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
