@@ -217,26 +217,43 @@ macro_rules! zeroable_atomics {
 }
 zeroable_atomics!(crate::sync::AtomicU8, crate::sync::AtomicU32, crate::sync::AtomicU64);
 
-/// A long array of zeroed atomics that costs memory only where it was written.
+/// A long array of zeroed atomics that costs memory only where it was written. One shorter than a page comes from the heap: a
+/// store has hundreds of those, and a mapping each would be three system calls and a page.
 pub(crate) struct Zeroed<T> {
     #[cfg(not(memfs_loom))]
-    pages: Reservation,
+    base: NonNull<T>,
+    /// None of an array from the heap.
+    #[cfg(not(memfs_loom))]
+    pages: Option<Reservation>,
     #[cfg(memfs_loom)]
     items: Box<[T]>,
     len: usize,
     _items: PhantomData<T>,
 }
 
+// SAFETY: an array of `T`, which is both (`Zeroable`), and the memory that it is in.
+unsafe impl<T: Zeroable> Send for Zeroed<T> {}
+// SAFETY: as above.
+unsafe impl<T: Zeroable> Sync for Zeroed<T> {}
+
 impl<T: Zeroable> Zeroed<T> {
+    #[cfg(not(memfs_loom))]
     pub(crate) fn new(len: usize) -> io::Result<Self> {
-        Ok(Self {
-            #[cfg(not(memfs_loom))]
-            pages: Reservation::new(len.saturating_mul(size_of::<T>()))?,
-            #[cfg(memfs_loom)]
-            items: (0..len).map(|_| T::zeroed()).collect(),
-            len,
-            _items: PhantomData,
-        })
+        let bytes = len.saturating_mul(size_of::<T>());
+        let (base, pages) = if let Some(layout) = heap_layout::<T>(len) {
+            // SAFETY: the layout is not of size zero.
+            let base = unsafe { std::alloc::alloc_zeroed(layout) };
+            (NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?, None)
+        } else {
+            let pages = Reservation::new(bytes)?;
+            (pages.ptr().cast(), Some(pages))
+        };
+        Ok(Self { base, pages, len, _items: PhantomData })
+    }
+
+    #[cfg(memfs_loom)]
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        Ok(Self { items: (0..len).map(|_| T::zeroed()).collect(), len, _items: PhantomData })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -254,7 +271,7 @@ impl<T: Zeroable> Zeroed<T> {
         #[cfg(not(memfs_loom))]
         // SAFETY: in bounds (asserted); zero bytes are a `T` and all access is atomic (`Zeroable`).
         unsafe {
-            self.pages.ptr().cast::<T>().add(index).as_ref()
+            self.base.add(index).as_ref()
         }
         #[cfg(memfs_loom)]
         &self.items[index]
@@ -264,20 +281,20 @@ impl<T: Zeroable> Zeroed<T> {
     #[inline]
     pub(crate) fn address(&self, index: usize) -> *const T {
         #[cfg(not(memfs_loom))]
-        return self.pages.ptr().cast::<T>().as_ptr().wrapping_add(index);
+        return self.base.as_ptr().wrapping_add(index);
         #[cfg(memfs_loom)]
         self.items.as_ptr().wrapping_add(index)
     }
 
     pub(crate) fn advise_huge(&self) {
         #[cfg(not(memfs_loom))]
-        self.pages.advise_huge();
+        self.pages.iter().for_each(Reservation::advise_huge);
     }
 
     /// As [`Reservation::refuse_huge`].
     pub(crate) fn refuse_huge(&self) {
         #[cfg(not(memfs_loom))]
-        self.pages.refuse_huge();
+        self.pages.iter().for_each(Reservation::refuse_huge);
     }
 
     /// Gives the pages under `items`, which are whole pages, back to the system: the items read as zero from then on.
@@ -285,9 +302,11 @@ impl<T: Zeroable> Zeroed<T> {
     pub(crate) fn decommit(&self, items: Range<usize>) {
         assert!(items.start <= items.end && items.end <= self.len, "{items:?} of {}", self.len);
         #[cfg(not(memfs_loom))]
-        // SAFETY: every reference into the array is to atomics (`Zeroable`), whose values may change at any time.
-        unsafe {
-            self.pages.decommit(items.start * size_of::<T>()..items.end * size_of::<T>());
+        if let Some(pages) = &self.pages {
+            // SAFETY: every reference into the array is to atomics (`Zeroable`), whose values may change at any time.
+            unsafe { pages.decommit(items.start * size_of::<T>()..items.end * size_of::<T>()) };
+        } else {
+            debug_assert!(items.is_empty(), "less than a page has no whole ones");
         }
     }
 }
@@ -295,7 +314,22 @@ impl<T: Zeroable> Zeroed<T> {
 impl<T> Drop for Zeroed<T> {
     fn drop(&mut self) {
         debug_assert!(!std::mem::needs_drop::<T>() || cfg!(memfs_loom));
+        #[cfg(not(memfs_loom))]
+        if self.pages.is_none()
+            && let Some(layout) = heap_layout::<T>(self.len)
+        {
+            // SAFETY: from `alloc_zeroed` in `new`, with this layout; nothing refers to it any more.
+            unsafe { std::alloc::dealloc(self.base.as_ptr().cast(), layout) };
+        }
     }
+}
+
+/// How an array of so many items lies in the heap, from the beginning of a cache line; `None` if it is none or not less than a page.
+#[cfg(not(memfs_loom))]
+fn heap_layout<T>(len: usize) -> Option<std::alloc::Layout> {
+    const LINE_BYTES: usize = 64;
+    let layout = std::alloc::Layout::array::<T>(len).ok()?.align_to(LINE_BYTES).ok()?;
+    (1..PAGE_BYTES).contains(&layout.size()).then_some(layout)
 }
 
 /// A file, mapped shared and read-only. A load past the end of the file, or from a page that the disk cannot give, is a
@@ -352,5 +386,23 @@ mod tests {
                 assert_eq!(pages.ptr().add(PAGE_BYTES).read(), 7, "the next page went, too");
             }
         }
+    }
+
+    #[test]
+    fn short_arrays_and_long_ones_begin_with_zeros_on_a_cache_line() {
+        use crate::sync::{AtomicU64, Ordering::Relaxed};
+        for len in [1, 7, 511, 512, 513, 5000] {
+            let array = Zeroed::<AtomicU64>::new(len).expect("memory");
+            assert!(array.address(0).addr().is_multiple_of(64));
+            assert_eq!(array.pages.is_none(), len < 512, "{len}");
+            for index in 0..len {
+                assert_eq!(array.get(index).fetch_add(index as u64, Relaxed), 0);
+            }
+            array.decommit(0..len / 512 * 512);
+            let left: Vec<u64> = (0..len).map(|index| array.get(index).load(Relaxed)).collect();
+            assert!(left[..len / 512 * 512].iter().all(|item| *item == 0));
+            assert!((len / 512 * 512..len).all(|index| left[index] == index as u64));
+        }
+        assert!(Zeroed::<AtomicU64>::new(0).is_ok_and(|array| array.len() == 0));
     }
 }
