@@ -123,7 +123,7 @@ impl Order {
     /// An empty queue and its consumer; `None` without memory for one record.
     pub(crate) fn new(arena: Arc<Arena>) -> Option<(Self, Consumer)> {
         let magazine = Magazine::new();
-        let first = allocate(&arena, &magazine, Backing::Arena, 0, 1, 0)?;
+        let first = allocate(&arena, &magazine, Backing::Arena, 0, 1, 0, |_| ())?;
         arena.drain(&magazine);
         // SAFETY: fresh. Of no change: the first one's place is 1.
         unsafe { first.as_ref() }.place.store(FIRST, Relaxed);
@@ -140,7 +140,9 @@ impl Order {
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Option<&'g Record> {
-        Some(filled(allocate(&self.arena, magazine, Backing::Arena, kind, holders + 1, len_bytes)?, fill))
+        let record = allocate(&self.arena, magazine, Backing::Arena, kind, holders + 1, len_bytes, fill)?;
+        // SAFETY: fresh, and read alone until it is freed: after the caller, and the queue, have let go of it.
+        Some(unsafe { record.as_ref() })
     }
 
     /// The same for the queue alone, and charged for two: so that a [`spare`](Self::spare) of so many bytes can be had later, whatever
@@ -152,7 +154,9 @@ impl Order {
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Option<&'g Record> {
-        Some(filled(allocate(&self.arena, magazine, Backing::Double, kind, 1, len_bytes)?, fill))
+        let record = allocate(&self.arena, magazine, Backing::Double, kind, 1, len_bytes, fill)?;
+        // SAFETY: as in `record`.
+        Some(unsafe { record.as_ref() })
     }
 
     /// A record for the queue that has been paid for.
@@ -163,8 +167,9 @@ impl Order {
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> &'g Record {
-        let record = allocate(&self.arena, magazine, Backing::Spare, kind, 1, len_bytes);
-        filled(record.expect("the heap does not refuse"), fill)
+        let record = allocate(&self.arena, magazine, Backing::Spare, kind, 1, len_bytes, fill);
+        // SAFETY: as in `record`.
+        unsafe { record.expect("the heap does not refuse").as_ref() }
     }
 
     /// Writes over a part of what a record says.
@@ -343,6 +348,7 @@ fn outer_bytes(len_bytes: usize) -> usize {
     if len_bytes <= INNER_BYTES { 0 } else { len_bytes }
 }
 
+/// A record that says what `fill` writes.
 fn allocate(
     arena: &Arena,
     magazine: &Magazine,
@@ -350,6 +356,7 @@ fn allocate(
     kind: u16,
     holders: u32,
     len_bytes: usize,
+    fill: impl FnOnce(&mut [u8]),
 ) -> Option<NonNull<Record>> {
     let (layout, outer_bytes) = (layout(len_bytes), outer_bytes(len_bytes));
     assert!(backing == Backing::Arena || outer_bytes == 0, "only what is short has, or is, a spare");
@@ -370,6 +377,8 @@ fn allocate(
             first
         }
     };
+    // SAFETY: zeroed memory of that length, which nobody else knows.
+    fill(unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), len_bytes) });
     let ptr = ptr.cast::<Record>();
     let record = Record {
         next: AtomicPtr::new(ptr::null_mut()),
@@ -398,16 +407,6 @@ fn get_memory(arena: &Arena, magazine: &Magazine, backing: Backing, layout: Layo
             crate::model::born(ptr.addr().get());
             Some(ptr)
         }
-    }
-}
-
-/// Writes what a record says.
-fn filled<'g>(mut record: NonNull<Record>, fill: impl FnOnce(&mut [u8])) -> &'g Record {
-    // SAFETY: from `allocate`, shared with nobody yet; its bytes are zeroed memory of that size.
-    unsafe {
-        let Record { bytes, len_bytes, .. } = *record.as_mut();
-        fill(std::slice::from_raw_parts_mut(bytes.as_ptr(), len_bytes));
-        record.as_ref()
     }
 }
 

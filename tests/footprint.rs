@@ -184,3 +184,36 @@ fn a_million_bytes_in_tiny_files_cost_about_200_bytes_each_beside() {
     }
     validate(&fs);
 }
+
+/// Bytes of this process in huge pages, and whether any of its memory asks for such.
+#[cfg(target_os = "linux")]
+fn huge_pages() -> (u64, bool) {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let values = |key: &'static str| smaps.lines().filter_map(move |line| line.strip_prefix(key));
+    let kib = |value: &str| value.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+    let asks = values("VmFlags:").any(|flags| flags.split_whitespace().any(|flag| flag == "hg"));
+    (values("AnonHugePages:").map(kib).sum::<u64>() << 10, asks)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_store_that_is_to_have_no_huge_pages_has_none() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // Where they are given out unasked others may have some.
+    let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let on_demand = enabled.contains("[madvise]");
+    let (before, _) = huge_pages();
+    for wanted in [false, true] {
+        let fs = MemFs::builder().memory_limit_bytes(1 << 30).huge_pages(wanted).build().unwrap();
+        for file in 0..30_000 {
+            fs.write(format!("/d{}/{file}", file % 10), [1; 1000]).unwrap();
+        }
+        for file in 0..100 {
+            fs.write(format!("/long/{file}"), vec![2; 300 << 10]).unwrap();
+        }
+        let (bytes, asks) = huge_pages();
+        // A system whose memory is in pieces may have none to give to who wants some.
+        println!("huge pages wanted: {wanted}; {bytes} bytes in some, {before} before");
+        assert!(wanted || !asks && (bytes == before || !on_demand));
+    }
+}
