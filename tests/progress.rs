@@ -15,7 +15,7 @@ use std::{
 };
 
 const LIMIT: u64 = 8 << 20;
-const STOPPED: Duration = Duration::from_secs(10);
+const STOPPED: Duration = Duration::from_secs(5);
 /// Long after this even a loaded machine has done the work; a store that waits for the stopped thread never has.
 const GIVE_UP: Duration = Duration::from_secs(240);
 const WORKERS: usize = 3;

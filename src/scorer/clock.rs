@@ -16,6 +16,10 @@ const EPOCHS_PER_TURN: u64 = 8;
 /// So that a store of a few files does not spin its clock.
 const MIN_EPOCH_REQUESTS: u64 = 64;
 
+/// Epochs that pass at once while nothing has to leave: ages are wanted only then, and every new epoch has the next use of each
+/// file write to its node, whose line other threads read.
+const JUMP: u64 = 64;
+
 impl RequestClock {
     pub(crate) fn new() -> Self {
         Self { pending: CachePadded::new(AtomicU64::new(0)), epoch: CachePadded::new(AtomicU32::new(0)) }
@@ -28,13 +32,16 @@ impl RequestClock {
         self.epoch.load(Relaxed)
     }
 
-    /// Takes note of `requests` more in a store of `files` resident files.
-    pub(crate) fn advance(&self, requests: u64, files: u64) {
+    /// Takes note of `requests` more in a store of `files` resident files, which has much room (`is_roomy`) or may soon have to
+    /// choose who leaves.
+    pub(crate) fn advance(&self, requests: u64, files: u64, is_roomy: bool) {
         let per_epoch = (files / EPOCHS_PER_TURN).max(MIN_EPOCH_REQUESTS);
         let pending = self.pending.fetch_add(requests, Relaxed) + requests;
         let turns = pending / per_epoch;
+        let least = if is_roomy { JUMP } else { 1 };
         // Lost the exchange: another batch came after, and turns the clock for both.
-        if turns > 0 && self.pending.compare_exchange(pending, pending % per_epoch, Relaxed, Relaxed).is_ok()
+        if turns >= least
+            && self.pending.compare_exchange(pending, pending % per_epoch, Relaxed, Relaxed).is_ok()
         {
             self.epoch.fetch_add(turns as u32, Relaxed);
         }
@@ -49,7 +56,7 @@ mod tests {
     fn eight_epochs_pass_in_a_turn_of_the_resident_files() {
         let clock = RequestClock::new();
         for _ in 0..10_000 / 50 {
-            clock.advance(50, 10_000);
+            clock.advance(50, 10_000, false);
         }
         assert_eq!(clock.epoch(), 8);
     }
@@ -57,8 +64,21 @@ mod tests {
     #[test]
     fn a_batch_longer_than_an_epoch_counts_whole() {
         let clock = RequestClock::new();
-        clock.advance(640, 10);
+        clock.advance(640, 10, false);
         assert_eq!(clock.epoch(), 10);
         assert_eq!(clock.pending.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn with_much_room_epochs_pass_many_at_once_and_none_is_lost() {
+        let clock = RequestClock::new();
+        let per_epoch = 10_000 / EPOCHS_PER_TURN;
+        (1..JUMP).for_each(|_| clock.advance(per_epoch, 10_000, true));
+        assert_eq!(clock.epoch(), 0);
+        clock.advance(per_epoch, 10_000, true);
+        assert_eq!(u64::from(clock.epoch()), JUMP);
+        (1..JUMP).for_each(|_| clock.advance(per_epoch, 10_000, true));
+        clock.advance(per_epoch, 10_000, false);
+        assert_eq!(u64::from(clock.epoch()), 2 * JUMP, "what has gathered counts when room gets short");
     }
 }

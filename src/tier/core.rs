@@ -30,6 +30,8 @@ use std::{
 const FIRST_SKETCH_FILES: usize = if cfg!(memfs_loom) { 1 } else { 1024 };
 /// A file that was not read for so many epochs, two turns of all resident files, has its time of access noted at once.
 const LONG_EPOCHS: u32 = 16;
+/// With this part of the limit free nothing has to leave soon.
+const ROOMY_PART: u64 = 4;
 
 /// As many nodes as their slots alone fill the limit: address space for more would never be used.
 fn most_nodes(limit_bytes: u64) -> u32 {
@@ -362,7 +364,8 @@ impl Core {
     fn report(&self, local: &Local, guard: &Guard) {
         let (requests, increments) = local.take_requests();
         let resident = self.resident();
-        self.clock.advance(requests, resident);
+        let is_roomy = self.budget().charged() < self.budget().limit() / ROOMY_PART * (ROOMY_PART - 1);
+        self.clock.advance(requests, resident, is_roomy);
         if increments > 0 {
             self.sketch.age(increments, resident, guard);
         }

@@ -29,8 +29,9 @@ pub(crate) struct Local {
     pub(crate) counters: Counters,
     lease: std::sync::Arc<Lease>,
     random: Cell<u64>,
-    /// Retired since the last flush, in bytes, and how much there may be.
+    /// Retired since the last flush, in bytes and in blocks, and how many bytes there may be.
     retired: Cell<u64>,
+    retired_blocks: Cell<u32>,
     retired_share: Arc<AtomicU64>,
     /// Requests and performed increments since the last report to the scorer.
     requests: Cell<u32>,
@@ -41,6 +42,10 @@ pub(crate) struct Local {
 
 /// A thread flushes its garbage when this much of it waits, whatever its share.
 const FLUSH_BYTES: u64 = 256 << 10;
+/// Or when so many blocks wait that are so long together: whoever comes to free them, a reader as well, takes some 60 ns for each.
+/// Flushing takes over a microsecond itself, so of short ones a whole bag of the collector's is let gather.
+const FLUSH_BLOCKS: u32 = 16;
+const FLUSH_BLOCKS_BYTES: u64 = 64 << 10;
 /// How many requests a thread gathers before it tells the scorer.
 pub(crate) const REQUEST_BATCH: u32 = 64;
 /// See [`Local::is_drawn`].
@@ -79,9 +84,12 @@ impl Local {
     pub(crate) fn retire_bytes(&self, bytes: u64) -> bool {
         self.counters.retired_bytes.add(bytes);
         let sum = self.retired.get() + bytes;
+        let count = self.retired_blocks.get() + 1;
+        let is_burst = count >= FLUSH_BLOCKS && sum >= FLUSH_BLOCKS_BYTES;
         // Relaxed: how many threads there are is a matter of tuning.
-        let is_due = sum >= self.retired_share.load(Relaxed);
+        let is_due = is_burst || sum >= self.retired_share.load(Relaxed);
         self.retired.set(if is_due { 0 } else { sum });
+        self.retired_blocks.set(if is_due { 0 } else { count });
         is_due
     }
 
@@ -168,6 +176,7 @@ impl Registry {
             lease: std::sync::Arc::new(Lease { arena: arena.clone() }),
             random: Cell::new(0),
             retired: Cell::new(0),
+            retired_blocks: Cell::new(0),
             retired_share: self.retired_share.clone(),
             requests: Cell::new(0),
             increments: Cell::new(0),

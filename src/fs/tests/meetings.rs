@@ -64,6 +64,9 @@ const OPS: &[(&str, Op)] = &[
     ("evict", evict),
 ];
 
+/// One pair in so many meets.
+const SHARE: usize = if cfg!(memfs_asan) { 3 } else { 1 };
+
 /// What another does meanwhile, when it is more than one of those.
 const SCRIPTS: &[&[Op]] = &[
     &[|fs| told(fs.remove_file("/a")), many],
@@ -152,8 +155,10 @@ fn meet_everywhere(
 fn meet(open: &dyn Fn() -> MemFs, last: &dyn Fn(MemFs) -> Dump, is_allowed: fn(&str) -> bool) {
     let reference = &temporary();
     let mut met = 0;
-    for &(first, op) in OPS.iter().filter(|(first, _)| is_allowed(first)) {
-        for &(second, other) in OPS {
+    for (line, &(first, op)) in OPS.iter().enumerate().filter(|(_, (first, _))| is_allowed(first)) {
+        // The sanitizer, to which a store costs ten times as much, has every third pair.
+        let some = OPS.iter().skip(line % SHARE).step_by(SHARE);
+        for &(second, other) in some {
             met += meet_everywhere(reference, &format!("{first} and {second}"), op, &[other], open, last);
         }
         for (number, script) in SCRIPTS.iter().enumerate() {
@@ -162,7 +167,7 @@ fn meet(open: &dyn Fn() -> MemFs, last: &dyn Fn(MemFs) -> Dump, is_allowed: fn(&
         }
     }
     println!("{met} meetings");
-    assert!(met > 1000, "only {met} meetings");
+    assert!(met > 1000 / SHARE, "only {met} meetings");
 }
 
 #[test]
