@@ -60,7 +60,9 @@ impl Reservation {
             let why = format!("memory comes in pages of {page_bytes} bytes here, more than {PAGE_BYTES}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        let map = memmap2::MmapOptions::new().len(page_ceil(bytes.max(1))).no_reserve_swap().map_anon()?;
+        let len = bytes.max(1).checked_next_multiple_of(PAGE_BYTES).filter(|len| *len <= isize::MAX as usize);
+        let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
+        let map = memmap2::MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
         let map: memmap2::MmapRaw = map.into();
         let base = NonNull::new(map.as_mut_ptr()).expect("a mapping is never at address zero");
         Ok(Self { map, base })
@@ -217,8 +219,8 @@ macro_rules! zeroable_atomics {
 }
 zeroable_atomics!(crate::sync::AtomicU8, crate::sync::AtomicU32, crate::sync::AtomicU64);
 
-/// A long array of zeroed atomics that costs memory only where it was written. One shorter than a page comes from the heap: a
-/// store has hundreds of those, and a mapping each would be three system calls and a page.
+/// An array of zeroed atomics. A long one costs memory only where it was written. One shorter than a page comes from the heap: a store
+/// may have two hundred of those, and a mapping each would be three system calls and a page.
 pub(crate) struct Zeroed<T> {
     #[cfg(not(memfs_loom))]
     base: NonNull<T>,
@@ -324,11 +326,12 @@ impl<T> Drop for Zeroed<T> {
     }
 }
 
-/// How an array of so many items lies in the heap, from the beginning of a cache line; `None` if it is none or not less than a page.
+/// How an array of so many items lies in the heap, on cache lines of its own; `None` if it is none or not less than a page.
 #[cfg(not(memfs_loom))]
 fn heap_layout<T>(len: usize) -> Option<std::alloc::Layout> {
-    const LINE_BYTES: usize = 64;
-    let layout = std::alloc::Layout::array::<T>(len).ok()?.align_to(LINE_BYTES).ok()?;
+    /// Two lines: one is often fetched with the other.
+    const LINES_BYTES: usize = 128;
+    let layout = std::alloc::Layout::array::<T>(len).ok()?.align_to(LINES_BYTES).ok()?.pad_to_align();
     (1..PAGE_BYTES).contains(&layout.size()).then_some(layout)
 }
 
@@ -391,10 +394,10 @@ mod tests {
     #[test]
     fn short_arrays_and_long_ones_begin_with_zeros_on_a_cache_line() {
         use crate::sync::{AtomicU64, Ordering::Relaxed};
-        for len in [1, 7, 511, 512, 513, 5000] {
+        for len in [1, 7, 496, 497, 511, 512, 513, 5000] {
             let array = Zeroed::<AtomicU64>::new(len).expect("memory");
-            assert!(array.address(0).addr().is_multiple_of(64));
-            assert_eq!(array.pages.is_none(), len < 512, "{len}");
+            assert!(array.address(0).addr().is_multiple_of(128));
+            assert_eq!(array.pages.is_none(), len <= 496, "{len}");
             for index in 0..len {
                 assert_eq!(array.get(index).fetch_add(index as u64, Relaxed), 0);
             }
@@ -404,5 +407,8 @@ mod tests {
             assert!((len / 512 * 512..len).all(|index| left[index] == index as u64));
         }
         assert!(Zeroed::<AtomicU64>::new(0).is_ok_and(|array| array.len() == 0));
+        for absurd in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 8 + 1] {
+            assert!(Zeroed::<AtomicU64>::new(absurd).is_err());
+        }
     }
 }

@@ -168,6 +168,28 @@ fn a_change_without_a_record_is_durable_after_a_sync() {
     });
 }
 
+/// What made the content loose may be durable by the time that it does.
+fn made_loose_replaced_and_synced_while_flushed() {
+    fn write_twice_and_sync(files: &Files) -> Left {
+        with(files, |user| put(user, "/a", TWO));
+        write_three(files);
+        with(files, |user| user.sync().expect("the disk does not fail"));
+        Some(files.after_power_loss())
+    }
+    fn just_flush(files: &Files) -> Left {
+        flush(files);
+        None
+    }
+    model(firm, [just_flush, write_twice_and_sync], |files, left| {
+        over(files, left, &[[THREE, ONE]], &[[THREE, ONE]]);
+    });
+}
+
+#[test]
+fn a_change_is_durable_after_a_sync_whatever_became_of_the_record_before_it() {
+    made_loose_replaced_and_synced_while_flushed();
+}
+
 #[test]
 fn a_bare_content_is_appended_to_while_it_is_flushed() {
     const LONGER: Bytes = Bytes { value: 3, len: 64 };
@@ -210,6 +232,42 @@ fn a_file_with_a_bare_content_is_removed_while_it_is_flushed() {
 }
 
 #[test]
+fn a_file_with_a_bare_content_is_renamed_over_another_while_it_is_flushed() {
+    const BEFORE: [Option<Bytes>; 2] = [Some(THREE), Some(ONE)];
+    const AFTER: [Option<Bytes>; 2] = [None, Some(THREE)];
+    fn rename(files: &Files) -> Left {
+        with(files, |user| user.rename("/a", "/b").expect("a file"));
+        None
+    }
+    fn both(user: &FileUser<'_>) -> [Option<Bytes>; 2] {
+        ["/a", "/b"].map(|path| user.read(path).ok())
+    }
+    model(bare, [flush, rename], |files, left| {
+        files.check_disk(1);
+        assert_eq!(files.reopened(both), AFTER, "the order says otherwise");
+        for left in left.into_iter().flatten() {
+            let left = left.opened(both);
+            assert!([BEFORE, AFTER].contains(&left), "no prefix: {left:?}");
+        }
+    });
+}
+
+#[test]
+fn a_bare_content_is_replaced_while_what_made_it_loose_is_taken() {
+    fn condense(files: &Files) -> Left {
+        with(files, |user| user.condense());
+        None
+    }
+    fn write_one_and_flush(files: &Files) -> Left {
+        with(files, |user| put(user, "/a", ONE));
+        flush(files)
+    }
+    model(bare, [condense, write_one_and_flush], |files, left| {
+        over(files, left, &[[ONE, ONE]], &[[ONE, ONE]]);
+    });
+}
+
+#[test]
 fn a_store_is_closed_while_a_loose_content_is_replaced() {
     fn close(files: &Files) -> bool {
         with(files, |user| user.close());
@@ -236,4 +294,10 @@ fn broken_prohibition_that_is_not_heeded_loses_a_change() {
 fn broken_prohibition_that_is_not_said_loses_a_change() {
     let mutation = || Mutation::at(LOOSE, "self.now.store(false, Relaxed)", Kind::Skipped);
     breaks(mutation, LOST, made_loose_and_replaced_while_flushed);
+}
+
+#[test]
+fn broken_note_of_what_is_loose_that_is_not_taken_loses_a_change() {
+    const NOTED: &str = "log.looseness.any.store(!self.loose.is_empty(), Release)";
+    breaks(|| Mutation::at(LOOSE, NOTED, Kind::Skipped), LOST, made_loose_replaced_and_synced_while_flushed);
 }

@@ -5,7 +5,7 @@
 //! 2. Memory is charged before it is touched and refunded after it went back to the system, so the resident bytes of
 //!    whoever charges are at most `charged`.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 /// Bytes resident under a hard limit.
@@ -66,6 +66,39 @@ impl Budget {
 
     pub(crate) fn limit(&self) -> u64 {
         self.limit_bytes
+    }
+}
+
+/// Bytes that were charged, refunded when this is dropped: the last field of what they are for, so that by then its memory has gone
+/// back (invariant 2).
+pub(crate) struct Charge {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Of bytes that the caller has charged.
+    pub(crate) fn of(budget: &Arc<Budget>, bytes: u64) -> Self {
+        Self { budget: budget.clone(), bytes }
+    }
+
+    /// So many more that the caller has charged.
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.refund(self.bytes);
     }
 }
 

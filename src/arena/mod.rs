@@ -38,7 +38,7 @@ mod sparse;
 mod tests;
 
 pub(crate) use block::{BLOCK_REF_BITS, BlockRef, Near};
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, Charge};
 pub(crate) use class::metadata_reserve;
 pub(crate) use heap::Arena;
 pub(crate) use magazine::Magazine;

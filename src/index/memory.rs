@@ -7,7 +7,7 @@
 
 use super::error::{IndexError, Result};
 use crate::{
-    arena::{Arena, Budget, Magazine, Near},
+    arena::{Arena, Budget, Charge, Magazine, Near},
     epoch::Guard,
     map::{Zeroable, Zeroed},
     order::Order,
@@ -162,8 +162,7 @@ impl Memory {
 /// A zeroed array, charged whole for as long as it lives.
 pub(super) struct Charged<T> {
     items: Zeroed<T>,
-    budget: Arc<Budget>,
-    size_bytes: u64,
+    charge: Charge,
 }
 
 impl<T: Zeroable> Charged<T> {
@@ -178,7 +177,7 @@ impl<T: Zeroable> Charged<T> {
                 if memory.has_huge_pages() && size_bytes >= HUGE_BYTES {
                     items.advise_huge();
                 }
-                Ok(Self { items, budget: budget.clone(), size_bytes })
+                Ok(Self { items, charge: Charge::of(budget, size_bytes) })
             }
             Err(_) => {
                 budget.refund(size_bytes);
@@ -188,7 +187,7 @@ impl<T: Zeroable> Charged<T> {
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.charge.bytes()
     }
 }
 
@@ -197,11 +196,5 @@ impl<T> Deref for Charged<T> {
 
     fn deref(&self) -> &Zeroed<T> {
         &self.items
-    }
-}
-
-impl<T> Drop for Charged<T> {
-    fn drop(&mut self) {
-        self.budget.refund(self.size_bytes);
     }
 }

@@ -18,7 +18,7 @@ use super::{
     node::NodeId,
 };
 use crate::{
-    arena::Budget,
+    arena::{Budget, Charge},
     epoch::Guard,
     path,
     sync::{Arc, AtomicPtr, AtomicU64, Ordering},
@@ -86,19 +86,20 @@ struct Sets {
     /// Ways that have an entry: none that has ever loses it, so this is written once for each. Relaxed throughout: a figure, and
     /// asked for by whoever needs much room, who should not have to go through all of them.
     taken: AtomicU64,
-    budget: Arc<Budget>,
+    charge: Charge,
 }
 
 impl Sets {
     fn new(memory: &Memory, sets: usize) -> Result<Box<Self>> {
         debug_assert!(sets.is_power_of_two());
-        let (budget, size_bytes) = (memory.budget().clone(), (sets * size_of::<Set>()) as u64);
-        if !budget.try_charge(size_bytes) {
+        let size_bytes = (sets * size_of::<Set>()) as u64;
+        if !memory.budget().try_charge(size_bytes) {
             return Err(IndexError::Memory(size_bytes));
         }
+        let charge = Charge::of(memory.budget(), size_bytes);
         let mask = sets - 1;
         let sets = (0..sets).map(|_| Set(std::array::from_fn(|_| AtomicU64::new(0)))).collect();
-        Ok(Box::new(Self { sets, mask, taken: AtomicU64::new(0), budget }))
+        Ok(Box::new(Self { sets, mask, taken: AtomicU64::new(0), charge }))
     }
 
     fn size_bytes(&self) -> u64 {
@@ -116,9 +117,8 @@ impl Drop for Sets {
     fn drop(&mut self) {
         for way in self.sets.iter().flat_map(|set| &set.0) {
             // SAFETY: an entry leaves its way only when it is replaced, and this one is in it.
-            unsafe { discard(way.load(Ordering::Relaxed), &self.budget) };
+            unsafe { discard(way.load(Ordering::Relaxed), self.charge.budget()) };
         }
-        self.budget.refund(self.size_bytes());
     }
 }
 

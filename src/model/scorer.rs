@@ -68,13 +68,19 @@ impl Counter<'_> {
 
     /// Doubles the table.
     pub fn grow(&self) -> bool {
-        self.counts.sketch.grow(&pinned(self.handle)).expect("small")
+        self.grow_under(&pinned(self.handle))
     }
 
     /// Doubles the table and frees the old one at once: the broken variant.
     pub fn grow_recklessly(&self) -> bool {
         // SAFETY: none: this is the mistake.
-        self.counts.sketch.grow(unsafe { crate::epoch::unprotected() }).expect("small")
+        self.grow_under(unsafe { crate::epoch::unprotected() })
+    }
+
+    fn grow_under(&self, guard: &crate::epoch::Guard) -> bool {
+        let sketch = &self.counts.sketch;
+        let wanted = sketch.wants(u64::MAX, guard).expect("never so large");
+        sketch.grow(wanted, guard).expect("small")
     }
 
     /// Lets the epoch advance, and frees what it can.

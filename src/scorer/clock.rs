@@ -18,7 +18,16 @@ const MIN_EPOCH_REQUESTS: u64 = 64;
 
 /// Epochs that pass at once while nothing has to leave: ages are wanted only then, and every new epoch has the next use of each
 /// file write to its node, whose line other threads read.
-const JUMP: u64 = 64;
+const JUMP: u64 = 32;
+
+/// A file that was used since the clock was looked at is by fewer than this ahead of it.
+const AHEAD: u32 = 1 << 20;
+
+/// Epochs from a use that was noted to `now`.
+pub(crate) fn age(now: u32, noted: u32) -> u32 {
+    let age = now.wrapping_sub(noted);
+    if age > u32::MAX - AHEAD { 0 } else { age }
+}
 
 impl RequestClock {
     pub(crate) fn new() -> Self {
@@ -59,6 +68,12 @@ mod tests {
             clock.advance(50, 10_000, false);
         }
         assert_eq!(clock.epoch(), 8);
+    }
+
+    #[test]
+    fn a_use_after_the_clock_was_looked_at_is_no_age() {
+        assert_eq!([age(7, 7), age(9, 7), age(7, 9), age(3, u32::MAX)], [0, 2, 0, 4]);
+        assert_eq!(age(0, 1 << 31), 1 << 31);
     }
 
     #[test]

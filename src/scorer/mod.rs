@@ -15,7 +15,7 @@ pub mod model;
 mod rule;
 mod sketch;
 
-pub(crate) use clock::RequestClock;
+pub(crate) use clock::{RequestClock, age};
 pub(crate) use hand::Hand;
 pub(crate) use rule::{Band, Sample, score};
 pub(crate) use sketch::Sketch;

@@ -41,6 +41,11 @@ struct Table {
 }
 
 impl Table {
+    /// What a table twice as large takes.
+    fn grown_bytes(&self) -> u64 {
+        2 * self.blocks.size_bytes() as u64
+    }
+
     fn new(blocks: usize) -> io::Result<Box<Self>> {
         debug_assert!(blocks.is_power_of_two());
         let mask = blocks - 1;
@@ -205,7 +210,7 @@ impl Sketch {
     /// What it takes to serve `files`, if the sketch is smaller than that: the bytes of a larger table.
     pub(crate) fn wants(&self, files: u64, guard: &Guard) -> Option<u64> {
         let table = self.table(guard);
-        (files > (table.len() * FILES_PER_BLOCK) as u64).then(|| (table.blocks.size_bytes() * 2) as u64)
+        (files > (table.len() * FILES_PER_BLOCK) as u64).then(|| table.grown_bytes())
     }
 
     /// Bytes in use.
@@ -213,11 +218,15 @@ impl Sketch {
         self.table(guard).blocks.size_bytes() as u64
     }
 
-    /// Doubles the sketch; false if another thread did. Increments that race with the copy may be lost.
-    pub(crate) fn grow(&self, guard: &Guard) -> io::Result<bool> {
+    /// Doubles the sketch, to `bytes`, as [`wants`](Self::wants) said; false if another thread did. Increments that race with the copy
+    /// may be lost.
+    pub(crate) fn grow(&self, bytes: u64, guard: &Guard) -> io::Result<bool> {
         let old = self.table.load(Acquire);
         // SAFETY: as in `table`.
         let from = unsafe { &*old };
+        if bytes != from.grown_bytes() {
+            return Ok(false);
+        }
         let to = Table::new(from.len() * 2)?;
         for hash in 0..to.len() as u64 {
             for (from, to) in from.block(hash).0.iter().zip(&to.block(hash).0) {
@@ -313,7 +322,9 @@ mod tests {
         let before: Vec<u8> = (0..64).map(|key| sketch.estimate(key, &guard)).collect();
         assert_eq!(sketch.wants(64, &guard), None);
         assert!(sketch.wants(65, &guard).is_some());
-        assert!(sketch.grow(&guard).unwrap());
+        let bytes = sketch.wants(65, &guard).unwrap();
+        assert!(!sketch.grow(2 * bytes, &guard).unwrap(), "asked of a table that is gone");
+        assert!(sketch.grow(bytes, &guard).unwrap());
         let after: Vec<u8> = (0..64).map(|key| sketch.estimate(key, &guard)).collect();
         assert_eq!(before, after);
     }

@@ -28,7 +28,8 @@ use std::{
 
 /// Files the sketch is made for at first.
 const FIRST_SKETCH_FILES: usize = if cfg!(memfs_loom) { 1 } else { 1024 };
-/// A file that was not read for so many epochs, two turns of all resident files, has its time of access noted at once.
+/// A file that was not read for so many epochs, two turns of all resident files, has its time of access noted at once. (With much
+/// room, where they pass many at once, that may be four turns.)
 const LONG_EPOCHS: u32 = 16;
 /// With this part of the limit free nothing has to leave soon.
 const ROOMY_PART: u64 = 4;
@@ -61,8 +62,6 @@ pub(crate) struct Core {
     pub(crate) locked: AtomicI64,
     /// Bytes of blocks staged for long files: until they are published the hand cannot take them.
     pub(crate) staging: AtomicU64,
-    /// What is charged for the sketch.
-    sketch_charged: AtomicU64,
     pub(crate) opened: Instant,
     /// Where an order of changes is kept: in a store that is to survive its process.
     pub(crate) log: Option<Log>,
@@ -203,7 +202,6 @@ impl Core {
             low_searches: AtomicU32::new(0),
             locked: AtomicI64::new(0),
             staging: AtomicU64::new(0),
-            sketch_charged: AtomicU64::new(0),
             opened: Instant::now(),
             log,
             config,
@@ -213,7 +211,6 @@ impl Core {
         if !budget.try_charge(bytes) {
             return Err(core.memory_limit("", bytes));
         }
-        core.sketch_charged.store(bytes, Relaxed);
         Ok(core)
     }
 
@@ -355,7 +352,7 @@ impl Core {
     fn renew(node: &Node, epoch: u32) {
         let age = node.age.load(Relaxed);
         node.age.store(epoch, Relaxed);
-        if epoch.wrapping_sub(age) > LONG_EPOCHS {
+        if crate::scorer::age(epoch, age) > LONG_EPOCHS {
             super::heat::note_access(node);
         }
     }
@@ -379,12 +376,9 @@ impl Core {
         if !self.budget().try_charge(bytes) {
             return;
         }
-        if matches!(self.sketch.grow(guard), Ok(true)) {
-            // The old table is freed within the grace period; until then its bytes are a thousandth of the new files'.
-            self.budget().refund(self.sketch_charged.swap(bytes, AcqRel));
-        } else {
-            self.budget().refund(bytes);
-        }
+        let is_grown = matches!(self.sketch.grow(bytes, guard), Ok(true));
+        // The old table, half of the new one, is freed within the grace period; until then its bytes are a thousandth of the new files'.
+        self.budget().refund(if is_grown { bytes / 2 } else { bytes });
     }
 
     /// Lets the epoch advance as far as pinned threads allow, and frees what it can.

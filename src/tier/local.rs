@@ -43,9 +43,10 @@ pub(crate) struct Local {
 /// A thread flushes its garbage when this much of it waits, whatever its share.
 const FLUSH_BYTES: u64 = 256 << 10;
 /// Or when so many blocks wait that are so long together: whoever comes to free them, a reader as well, takes some 60 ns for each.
-/// Flushing takes over a microsecond itself, so of short ones a whole bag of the collector's is let gather.
-const FLUSH_BLOCKS: u32 = 16;
-const FLUSH_BLOCKS_BYTES: u64 = 64 << 10;
+/// Flushing takes over a microsecond itself, so of short ones a whole bag of the collector's is let gather. And a bag, full or not, takes 2 KiB
+/// that are charged to nobody: that is to be less than 2 % of what waits in it.
+const FLUSH_BLOCKS: u32 = 32;
+const FLUSH_BLOCKS_BYTES: u64 = 128 << 10;
 /// How many requests a thread gathers before it tells the scorer.
 pub(crate) const REQUEST_BATCH: u32 = 64;
 /// See [`Local::is_drawn`].

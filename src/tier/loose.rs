@@ -93,7 +93,8 @@ impl Looseness {
 
     /// Whether something may be bare that no record waits for.
     pub(super) fn has_any(&self) -> bool {
-        // Acquire: with the Release in `take`, which comes before what it is about became durable.
+        // Acquire: with the Release in `take`. Who reads there that nothing is bare any more has the flusher's records of what was in
+        // sight, and so their places.
         self.any.load(Acquire)
     }
 }

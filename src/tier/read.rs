@@ -14,13 +14,13 @@ use super::{
     word::{Content, Word},
 };
 use crate::{
-    arena::{BlockRef, Budget},
+    arena::{BlockRef, Charge},
     config::Priority,
     epoch::Guard,
     error::{Error, Result},
     map::{PAGE_BYTES, Reservation, page_ceil},
     segment::SegmentHold,
-    sync::{Arc, Ordering::*},
+    sync::Ordering::*,
 };
 use std::ops::Range;
 
@@ -51,8 +51,7 @@ pub(crate) struct OnePiece {
     len: usize,
     /// The end of the last page that was written; holes are passed over, and neither touched nor charged.
     touched_end: usize,
-    charged: u64,
-    budget: Arc<Budget>,
+    charge: Charge,
 }
 
 impl OnePiece {
@@ -66,12 +65,6 @@ impl OnePiece {
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the reservation is at least `len` long, and this is the one reference to it.
         unsafe { std::slice::from_raw_parts_mut(self.memory.ptr().as_ptr(), self.len) }
-    }
-}
-
-impl Drop for OnePiece {
-    fn drop(&mut self) {
-        self.budget.refund(self.charged);
     }
 }
 
@@ -422,8 +415,7 @@ impl Core {
             memory,
             len: len as usize,
             touched_end: 0,
-            charged: 0,
-            budget: self.ground.arena.budget().clone(),
+            charge: Charge::of(self.ground.arena.budget(), 0),
         })
     }
 
@@ -432,8 +424,8 @@ impl Core {
         let memory = Reservation::new(len).map_err(|source| Error::io("", "reserving memory", source))?;
         let charge = page_ceil(len) as u64;
         let charged = if self.charge(local, charge, 0) { charge } else { 0 };
-        let budget = self.ground.arena.budget().clone();
-        Ok(OnePiece { memory, len, touched_end: page_ceil(len), charged, budget })
+        let charge = Charge::of(self.ground.arena.budget(), charged);
+        Ok(OnePiece { memory, len, touched_end: page_ceil(len), charge })
     }
 
     /// Writes `bytes` into a piece at `offset`, charging for the pages they are the first to touch.
@@ -446,7 +438,7 @@ impl Core {
         if !self.charge(local, charge, PATIENCE) {
             return Err(self.memory_limit("", piece.len as u64));
         }
-        piece.charged += charge;
+        piece.charge.add(charge);
         piece.touched_end = page_ceil(end);
         let start = piece.memory.ptr().as_ptr();
         // SAFETY: in bounds (checked above); the piece is not shared yet. Holes stay zero.
@@ -462,11 +454,11 @@ impl Core {
             return Ok(KeptChunk::Mapped(hold));
         }
         let mut piece = self.new_piece(&Core::name_of(at), hold.len() as u64)?;
-        piece.charged = page_ceil(hold.len()) as u64;
-        if !self.charge(local, piece.charged, PATIENCE) {
-            piece.charged = 0;
+        let charge = page_ceil(hold.len()) as u64;
+        if !self.charge(local, charge, PATIENCE) {
             return Err(self.memory_limit(&Core::name_of(at), hold.len() as u64));
         }
+        piece.charge.add(charge);
         self.ground.read_extent(&hold, piece.bytes_mut()).map_err(|error| error.about(&Core::name_of(at)))?;
         Ok(KeptChunk::Piece(piece))
     }

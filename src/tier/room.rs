@@ -16,7 +16,7 @@ use crate::{
     config::Priority,
     epoch::Guard,
     index::{Kind, Node, NodeId},
-    scorer::{Band, Sample, score},
+    scorer::{Band, Sample, age, score},
     sync::Ordering::*,
 };
 use std::time::Duration;
@@ -283,7 +283,7 @@ impl Core {
             return;
         }
         let frequency = self.sketch.estimate(u64::from(id.get()), guard);
-        let age = epoch.wrapping_sub(node.age.load(Relaxed));
+        let age = age(epoch, node.age.load(Relaxed));
         let size = self.ground.arena.len(block) as u64;
         let score = score(frequency, heat::effective(self, node), size, age);
         sample.consider(band, score, Victim { place: Place { id, chunk }, word });
