@@ -152,37 +152,35 @@ fn two_replace_a_loose_content_and_one_flushes() {
     });
 }
 
-#[test]
-fn a_change_without_a_record_is_durable_after_a_sync() {
-    fn write_and_sync(files: &Files) -> Left {
-        write_three(files);
-        with(files, |user| user.sync().expect("the disk does not fail"));
-        Some(files.after_power_loss())
-    }
+fn write_three_and_sync(files: &Files) -> Left {
+    write_three(files);
+    with(files, |user| user.sync().expect("the disk does not fail"));
+    Some(files.after_power_loss())
+}
+
+/// Beside a flush whose outcome is of no account.
+fn is_durable(from: fn() -> Files, write_and_sync: fn(&Files) -> Left) {
     fn just_flush(files: &Files) -> Left {
         flush(files);
         None
     }
-    model(loose, [write_and_sync, just_flush], |files, left| {
+    model(from, [write_and_sync, just_flush], |files, left| {
         over(files, left, &[[THREE, ONE]], &[[THREE, ONE]]);
     });
+}
+
+#[test]
+fn a_change_without_a_record_is_durable_after_a_sync() {
+    is_durable(loose, write_three_and_sync);
 }
 
 /// What made the content loose may be durable by the time that it does.
 fn made_loose_replaced_and_synced_while_flushed() {
     fn write_twice_and_sync(files: &Files) -> Left {
         with(files, |user| put(user, "/a", TWO));
-        write_three(files);
-        with(files, |user| user.sync().expect("the disk does not fail"));
-        Some(files.after_power_loss())
+        write_three_and_sync(files)
     }
-    fn just_flush(files: &Files) -> Left {
-        flush(files);
-        None
-    }
-    model(firm, [just_flush, write_twice_and_sync], |files, left| {
-        over(files, left, &[[THREE, ONE]], &[[THREE, ONE]]);
-    });
+    is_durable(firm, write_twice_and_sync);
 }
 
 #[test]
