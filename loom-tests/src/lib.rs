@@ -143,7 +143,7 @@ pub fn fails(expected: &[&str], model: impl FnOnce()) {
         .args([&name, "--exact", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, &name)
         // Ends when the mistake is seen, however short the others are cut.
-        .env("MEMFS_LOOM_SECONDS", "60")
+        .env("MEMFS_LOOM_SECONDS", "600")
         .output()
         .expect("a test can be run");
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);

@@ -12,10 +12,13 @@ use memfs::{Builder, Error, MemFs, WriteOptions};
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     thread,
+    time::{Duration, Instant},
 };
 
 const NAMES: u64 = 8;
 const WRITERS: usize = 3;
+/// Reads that are to be verified before the writers may end, however late the readers get a processor.
+const ENOUGH: usize = 20;
 
 fn name(which: u64) -> String {
     // Names in three directories, two of which come and go with what is in them.
@@ -112,13 +115,18 @@ fn read(fs: &MemFs, rng: &mut Rng) -> bool {
 fn run(builder: Builder, ops_each: usize) {
     let fs = builder.build().unwrap();
     let (alarm, versions, writing) = (Alarm::default(), AtomicU64::new(1), AtomicUsize::new(WRITERS));
-    let verified: usize = thread::scope(|scope| {
+    let (verified, deadline) = (AtomicUsize::new(0), Instant::now() + Duration::from_secs(180));
+    thread::scope(|scope| {
         let (fs, alarm, versions, writing) = (&fs, &alarm, &versions, &writing);
+        let verified = &verified;
         for writer in 0..WRITERS {
             scope.spawn(move || {
                 let _guard = alarm.guard();
                 let mut rng = Rng::varied(writer as u64);
-                for _ in 0..ops_each {
+                let mut steps = 0;
+                let is_enough = || verified.load(SeqCst) > ENOUGH || Instant::now() > deadline;
+                while steps < ops_each || !is_enough() {
+                    steps += 1;
                     if alarm.is_raised() {
                         return;
                     }
@@ -130,22 +138,18 @@ fn run(builder: Builder, ops_each: usize) {
                 writing.fetch_sub(1, SeqCst);
             });
         }
-        let readers: Vec<_> = (0..2)
-            .map(|reader| {
-                scope.spawn(move || {
-                    let _guard = alarm.guard();
-                    let mut rng = Rng::varied(100 + reader);
-                    let mut verified = 0;
-                    while writing.load(SeqCst) > 0 && !alarm.is_raised() {
-                        verified += usize::from(read(fs, &mut rng));
-                    }
-                    verified
-                })
-            })
-            .collect();
-        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
+        for reader in 0..2 {
+            scope.spawn(move || {
+                let _guard = alarm.guard();
+                let mut rng = Rng::varied(100 + reader);
+                while writing.load(SeqCst) > 0 && !alarm.is_raised() {
+                    verified.fetch_add(usize::from(read(fs, &mut rng)), SeqCst);
+                }
+            });
+        }
     });
-    assert!(verified > 20, "only {verified} reads were verified");
+    let verified = verified.into_inner();
+    assert!(verified > ENOUGH, "only {verified} reads were verified");
     for path in fs.glob("/**").unwrap() {
         let bytes = fs.read(&path).unwrap();
         if path.starts_with("/text/") {

@@ -12,7 +12,7 @@ use crate::common::{
 };
 use memfs::{Builder, MemFs, Priority, WriteOptions};
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -115,12 +115,17 @@ impl Writer<'_> {
     }
 }
 
-fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, alarm: &Alarm) {
+/// Reads that are to be verified before the writers may end, however late the readers get a processor.
+const ENOUGH: u64 = 50;
+
+fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool, verified: &AtomicU64) {
     let mut rng = Rng::varied(seed);
     let mut writers: Vec<Writer> =
         files.iter().map(|file| Writer { fs, file, at: None, runs: Vec::new(), version: 0 }).collect();
-    for _ in 0..plan.ops_each {
-        if alarm.is_raised() {
+    let mut steps = 0;
+    while steps < plan.ops_each || verified.load(SeqCst) <= ENOUGH {
+        steps += 1;
+        if over() {
             return;
         }
         let which = rng.below(files.len() as u64) as usize;
@@ -135,10 +140,9 @@ fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, alarm: &Alarm) {
     }
 }
 
-fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool) -> u64 {
+fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool, verified: &AtomicU64) {
     let mut rng = Rng::varied(seed);
     let mut latest = vec![0; files.len()];
-    let mut verified = 0;
     while !over() {
         let which = rng.below(files.len() as u64) as usize;
         let file = &files[which];
@@ -163,9 +167,8 @@ fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> 
             latest[which] =
                 (least..=state).find(|&earlier| file.ledger.is(earlier, &seen, to)).unwrap_or(state);
         }
-        verified += 1;
+        verified.fetch_add(1, SeqCst);
     }
-    verified
 }
 
 const BALLAST: u64 = 64;
@@ -211,34 +214,33 @@ fn run(builder: Builder, plan: &Plan) {
     load_ballast(&fs);
     let files = set(plan);
     let (alarm, writing) = (Alarm::default(), AtomicUsize::new(plan.writers as usize));
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let (deadline, verified) = (Instant::now() + Duration::from_secs(180), AtomicU64::new(0));
     let over = || writing.load(SeqCst) == 0 || alarm.is_raised() || Instant::now() > deadline;
-    let verified: u64 = thread::scope(|scope| {
+    thread::scope(|scope| {
+        let (over, verified) = (&over, &verified);
         for (writer, owned) in files.chunks(plan.files_each as usize).enumerate() {
             let (fs, alarm, writing) = (&fs, &alarm, &writing);
             scope.spawn(move || {
                 let _guard = alarm.guard();
-                write(fs, owned, plan, 1000 + writer as u64, alarm);
+                write(fs, owned, plan, 1000 + writer as u64, over, verified);
                 writing.fetch_sub(1, SeqCst);
             });
         }
-        let (fs, files, alarm, over) = (&fs, &files, &alarm, &over);
+        let (fs, files, alarm) = (&fs, &files, &alarm);
         scope.spawn(move || {
             let _guard = alarm.guard();
             disturb(fs, files, 77, over);
         });
-        let readers: Vec<_> = (0..plan.readers)
-            .map(|reader| {
-                scope.spawn(move || {
-                    let _guard = alarm.guard();
-                    read(fs, files, plan, 2000 + reader, over)
-                })
-            })
-            .collect();
-        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
+        for reader in 0..plan.readers {
+            scope.spawn(move || {
+                let _guard = alarm.guard();
+                read(fs, files, plan, 2000 + reader, over, verified);
+            });
+        }
     });
     assert_eq!(writing.load(SeqCst), 0, "the writers did not come to an end");
-    assert!(verified > 50, "only {verified} reads were verified");
+    let verified = verified.into_inner();
+    assert!(verified > ENOUGH, "only {verified} reads were verified");
     let stats = fs.stats();
     assert!(stats.cache.swaps_out > 0, "nothing was swapped: {:?}", stats.cache);
     assert!(stats.memory.peak_usage <= stats.memory.limit, "{:?}", stats.memory);

@@ -12,6 +12,7 @@ use std::{
     collections::HashMap,
     io::{self, IoSlice, IoSliceMut},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 const PAGE: usize = 4096;
@@ -277,6 +278,12 @@ fn sync_often(
 ) -> usize {
     let mut failures = 0;
     for _ in 0..30 {
+        // With something to sync, however late the others get a processor.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while appended.lock().unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "nobody appends");
+            thread::yield_now();
+        }
         let batch = std::mem::take(&mut *appended.lock().unwrap());
         let synced = segments.sync();
         failures += usize::from(synced.is_err());
