@@ -50,6 +50,11 @@ impl SegmentHold {
         self.place().len_bytes
     }
 
+    /// Lets the disk begin, if it will be waited for, while the caller sees to a place for the bytes.
+    pub(crate) fn expect_read(&self) {
+        self.segment.expect_read(&self.shared.layout, self.place());
+    }
+
     /// As [`Segments::read`](super::Segments::read).
     pub(crate) fn read(&self, owner: u64, dst: &mut [u8]) -> Result<(), ReadError> {
         let place = self.place();

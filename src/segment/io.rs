@@ -2,7 +2,7 @@
 
 use crate::{
     map::FileMap,
-    sync::{AtomicBool, Ordering},
+    sync::{AtomicBool, AtomicU32, Ordering},
 };
 use std::{
     fs::File,
@@ -47,6 +47,9 @@ pub(crate) trait DiskFile: Send + Sync {
 
     /// Fills `parts`, one after the other; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
+
+    /// These bytes are read in a moment: where the last reads had to wait for the disk, it may begin to bring them.
+    fn expect_read(&self, _offset: u64, _len_bytes: usize) {}
 
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
@@ -158,11 +161,16 @@ pub(crate) struct RealFile {
     file: File,
     /// Whether the file system can say "not cached"; cleared when it answers that it cannot.
     can_ask: AtomicBool,
+    /// How many reads more are expected to wait for the disk.
+    cold: AtomicU32,
 }
+
+/// So many reads after one that had to wait are expected to wait, too; then one asks again.
+const COLD_READS: u32 = 8;
 
 impl RealFile {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, can_ask: AtomicBool::new(cfg!(target_os = "linux")) }
+        Self { file, can_ask: AtomicBool::new(cfg!(target_os = "linux")), cold: AtomicU32::new(0) }
     }
 
     /// Reads what is cached, and starts reading the rest; how much was there.
@@ -179,15 +187,29 @@ impl RealFile {
             // "Not cached", or an error that the waiting read below will meet again and report.
             Err(_) => 0,
         };
-        if let Some(rest) = std::num::NonZeroU64::new((total - done) as u64) {
-            let _ = rustix::fs::fadvise(
-                &self.file,
-                offset + done as u64,
-                Some(rest),
-                rustix::fs::Advice::WillNeed,
-            );
+        if done < total {
+            // Relaxed: a hint.
+            self.cold.store(COLD_READS, Ordering::Relaxed);
+            self.bring(offset + done as u64, total - done);
         }
         done
+    }
+
+    /// Whether it is worth asking: a read that is expected to wait need not be told so.
+    fn asks(&self) -> bool {
+        // Relaxed, all: hints; of several changes at once one may get lost.
+        let cold = self.cold.load(Ordering::Relaxed);
+        if cold > 0 {
+            self.cold.store(cold - 1, Ordering::Relaxed);
+        }
+        cold == 0 && self.can_ask.load(Ordering::Relaxed)
+    }
+
+    /// Starts to read a range into the cache.
+    #[cfg(target_os = "linux")]
+    fn bring(&self, offset: u64, len_bytes: usize) {
+        let len_bytes = std::num::NonZeroU64::new(len_bytes as u64);
+        let _ = rustix::fs::fadvise(&self.file, offset, len_bytes, rustix::fs::Advice::WillNeed);
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -254,8 +276,7 @@ impl DiskFile for RealFile {
     fn read_at(&self, mut parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let mut filled = 0;
-        // Relaxed: see `read_cached`.
-        if total >= ASK_FIRST_BYTES && self.can_ask.load(Ordering::Relaxed) {
+        if total >= ASK_FIRST_BYTES && self.asks() {
             filled = self.read_cached(parts, offset, total);
             IoSliceMut::advance_slices(&mut parts, filled);
         }
@@ -271,6 +292,14 @@ impl DiskFile for RealFile {
             }
         }
         Ok(filled)
+    }
+
+    fn expect_read(&self, offset: u64, len_bytes: usize) {
+        // Relaxed: a hint.
+        #[cfg(target_os = "linux")]
+        if len_bytes >= ASK_FIRST_BYTES && self.cold.load(Ordering::Relaxed) > 0 {
+            self.bring(offset, len_bytes);
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

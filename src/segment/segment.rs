@@ -108,6 +108,11 @@ impl Segment {
         self.file.write_at(&mut parts, offset)
     }
 
+    /// The record at `place` is read in a moment.
+    pub(super) fn expect_read(&self, layout: &Layout, place: Place) {
+        self.file.expect_read(layout.offset(place.unit), HEADER_BYTES + place.len_bytes);
+    }
+
     /// Reads the record at `place` into `dst` and verifies it. The space may have been reused meanwhile, if the caller is
     /// not protected: then `dst` holds anything, and the answer is an error or what this very place holds now.
     pub(super) fn read(

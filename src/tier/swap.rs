@@ -265,6 +265,8 @@ impl Core {
         priority: Priority,
     ) -> Result<Result<HeldBlock, SegmentHold>> {
         let len = hold.len();
+        // Making room, and getting pages for it, takes about as long as a disk.
+        hold.expect_read();
         let Some(mut fresh) = self.block(local, len, priority) else { return Ok(Err(hold)) };
         pass("swap-in: has a block");
         self.ground
