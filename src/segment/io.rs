@@ -329,3 +329,34 @@ impl DiskFile for RealFile {
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+#[cfg(all(test, target_os = "linux", not(memfs_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cold_is_read_as_any_other_and_asked_again_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..256 << 10).map(|at| (at * 7 % 251) as u8).collect();
+        let path = dir.path().join("file");
+        std::fs::write(&path, &bytes).unwrap();
+        let file = RealFile::new(File::open(&path).unwrap());
+        let (begin, len) = (1000, 100_000);
+        for round in 0..3 * COLD_READS {
+            file.sync().unwrap();
+            rustix::fs::fadvise(&file.file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            file.expect_read(begin, len);
+            // What lies behind the end is expected by nobody; it does no harm.
+            file.expect_read(bytes.len() as u64, len);
+            let mut found = vec![0; len];
+            let (head, rest) = found.split_at_mut(32);
+            let parts = &mut [IoSliceMut::new(head), IoSliceMut::new(rest)];
+            assert_eq!(file.read_at(parts, begin).unwrap(), len, "round {round}");
+            assert!(found == bytes[begin as usize..][..len], "round {round}");
+        }
+        file.can_ask.store(true, Ordering::Relaxed);
+        file.cold.store(COLD_READS, Ordering::Relaxed);
+        let asked: Vec<bool> = (0..=COLD_READS).map(|_| file.asks()).collect();
+        assert_eq!(asked.iter().position(|asks| *asks), Some(COLD_READS as usize), "{asked:?}");
+    }
+}
