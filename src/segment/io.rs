@@ -166,6 +166,7 @@ pub(crate) struct RealFile {
 }
 
 /// So many reads after one that had to wait are expected to wait, too; then one asks again.
+#[cfg(target_os = "linux")]
 const COLD_READS: u32 = 8;
 
 impl RealFile {
@@ -195,21 +196,24 @@ impl RealFile {
         done
     }
 
-    /// Whether it is worth asking: a read that is expected to wait need not be told so.
-    fn asks(&self) -> bool {
-        // Relaxed, all: hints; of several changes at once one may get lost.
+    /// Whether this read is expected to wait: then it need not be told so.
+    fn is_cold(&self) -> bool {
+        // Relaxed, both: a hint; of several changes at once one may get lost.
         let cold = self.cold.load(Ordering::Relaxed);
         if cold > 0 {
             self.cold.store(cold - 1, Ordering::Relaxed);
         }
-        cold == 0 && self.can_ask.load(Ordering::Relaxed)
+        cold > 0
     }
 
     /// Starts to read a range into the cache.
-    #[cfg(target_os = "linux")]
     fn bring(&self, offset: u64, len_bytes: usize) {
-        let len_bytes = std::num::NonZeroU64::new(len_bytes as u64);
-        let _ = rustix::fs::fadvise(&self.file, offset, len_bytes, rustix::fs::Advice::WillNeed);
+        #[cfg(target_os = "linux")]
+        if let Some(len_bytes) = std::num::NonZeroU64::new(len_bytes as u64) {
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(len_bytes), rustix::fs::Advice::WillNeed);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, len_bytes);
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -276,9 +280,15 @@ impl DiskFile for RealFile {
     fn read_at(&self, mut parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let mut filled = 0;
-        if total >= ASK_FIRST_BYTES && self.asks() {
-            filled = self.read_cached(parts, offset, total);
-            IoSliceMut::advance_slices(&mut parts, filled);
+        if total >= ASK_FIRST_BYTES {
+            if self.is_cold() {
+                // Hardly anything where it was brought already.
+                self.bring(offset, total);
+            // Relaxed: see `read_cached`.
+            } else if self.can_ask.load(Ordering::Relaxed) {
+                filled = self.read_cached(parts, offset, total);
+                IoSliceMut::advance_slices(&mut parts, filled);
+            }
         }
         while filled < total {
             match self.read_some(parts, offset + filled as u64) {
@@ -296,7 +306,6 @@ impl DiskFile for RealFile {
 
     fn expect_read(&self, offset: u64, len_bytes: usize) {
         // Relaxed: a hint.
-        #[cfg(target_os = "linux")]
         if len_bytes >= ASK_FIRST_BYTES && self.cold.load(Ordering::Relaxed) > 0 {
             self.bring(offset, len_bytes);
         }
@@ -342,21 +351,27 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let file = RealFile::new(File::open(&path).unwrap());
         let (begin, len) = (1000, 100_000);
-        for round in 0..3 * COLD_READS {
-            file.sync().unwrap();
+        let read = |at: u64, expected: usize| {
+            let mut found = vec![0; len];
+            let (head, rest) = found.split_at_mut(32);
+            let parts = &mut [IoSliceMut::new(head), IoSliceMut::new(rest)];
+            assert_eq!(file.read_at(parts, at).unwrap(), expected);
+            assert!(found[..expected] == bytes[at as usize..][..expected]);
+            file.cold.load(Ordering::Relaxed)
+        };
+        // What is behind the end is never cached: but on a file system that cannot be asked the file is cold then.
+        let cold = read(bytes.len() as u64 - 500, 500);
+        assert_eq!(cold, if file.can_ask.load(Ordering::Relaxed) { COLD_READS } else { 0 });
+        file.cold.store(COLD_READS, Ordering::Relaxed);
+        for left in (0..COLD_READS).rev() {
             rustix::fs::fadvise(&file.file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             file.expect_read(begin, len);
             // What lies behind the end is expected by nobody; it does no harm.
             file.expect_read(bytes.len() as u64, len);
-            let mut found = vec![0; len];
-            let (head, rest) = found.split_at_mut(32);
-            let parts = &mut [IoSliceMut::new(head), IoSliceMut::new(rest)];
-            assert_eq!(file.read_at(parts, begin).unwrap(), len, "round {round}");
-            assert!(found == bytes[begin as usize..][..len], "round {round}");
+            assert_eq!(read(begin, len), left);
         }
-        file.can_ask.store(true, Ordering::Relaxed);
-        file.cold.store(COLD_READS, Ordering::Relaxed);
-        let asked: Vec<bool> = (0..=COLD_READS).map(|_| file.asks()).collect();
-        assert_eq!(asked.iter().position(|asks| *asks), Some(COLD_READS as usize), "{asked:?}");
+        // Now it is asked, and has it all.
+        assert_eq!(read(begin, len), 0);
+        assert!(read(bytes.len() as u64 - 500, 500) == cold);
     }
 }

@@ -68,7 +68,7 @@ fn threads() -> usize {
 fn many_stores_come_and_go() {
     // Other tests of this binary run beside this one, on each processor one, with workers of its own.
     let most = 40 + 10 * std::thread::available_parallelism().unwrap().get();
-    for i in 0..2 * most {
+    for i in 0..4 * most {
         let fs = if i % 2 == 0 { tiny() } else { tiny_with_workers() }.build().unwrap();
         for j in 0..8 {
             fs.write(format!("/{j}"), bytes(j, 90_000)).unwrap();

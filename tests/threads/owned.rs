@@ -118,7 +118,15 @@ impl Writer<'_> {
 /// Reads that are to be verified before the writers may end, however late the readers get a processor.
 const ENOUGH: u64 = 50;
 
-fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool, verified: &AtomicU64) {
+/// Whether it came to its end before all was over.
+fn write(
+    fs: &MemFs,
+    files: &[Owned],
+    plan: &Plan,
+    seed: u64,
+    over: &dyn Fn() -> bool,
+    verified: &AtomicU64,
+) -> bool {
     let mut rng = Rng::varied(seed);
     let mut writers: Vec<Writer> =
         files.iter().map(|file| Writer { fs, file, at: None, runs: Vec::new(), version: 0 }).collect();
@@ -126,7 +134,7 @@ fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() ->
     while steps < plan.ops_each || verified.load(SeqCst) <= ENOUGH {
         steps += 1;
         if over() {
-            return;
+            return false;
         }
         let which = rng.below(files.len() as u64) as usize;
         writers[which].step(&mut rng, plan.max_words);
@@ -138,6 +146,7 @@ fn write(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() ->
             assert_eq!(runs_of(writer.file.id, 0, &found), writer.runs, "file {}", writer.file.id);
         }
     }
+    true
 }
 
 fn read(fs: &MemFs, files: &[Owned], plan: &Plan, seed: u64, over: &dyn Fn() -> bool, verified: &AtomicU64) {
@@ -222,8 +231,9 @@ fn run(builder: Builder, plan: &Plan) {
             let (fs, alarm, writing) = (&fs, &alarm, &writing);
             scope.spawn(move || {
                 let _guard = alarm.guard();
-                write(fs, owned, plan, 1000 + writer as u64, over, verified);
-                writing.fetch_sub(1, SeqCst);
+                if write(fs, owned, plan, 1000 + writer as u64, over, verified) {
+                    writing.fetch_sub(1, SeqCst);
+                }
             });
         }
         let (fs, files, alarm) = (&fs, &files, &alarm);

@@ -136,6 +136,10 @@ impl DiskFile for KillFile {
         self.0.read_at(parts, offset)
     }
 
+    fn expect_read(&self, offset: u64, len_bytes: usize) {
+        self.0.expect_read(offset, len_bytes);
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

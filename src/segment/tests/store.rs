@@ -157,6 +157,10 @@ impl DiskFile for TestFile {
         self.real.read_at(parts, offset)
     }
 
+    fn expect_read(&self, offset: u64, len_bytes: usize) {
+        self.real.expect_read(offset, len_bytes);
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.plan.call()?;
         self.real.len()
